@@ -1,0 +1,1 @@
+"""analogep: transformers as analog circuits that learn by local updates."""
