@@ -1,0 +1,124 @@
+"""Electrical checks of a flat netlist; every message names the element and the node, and the next step."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+
+from analogep.errors import NetlistError
+from analogep.netlist.arrays import Crossbar
+from analogep.netlist.element import GROUND
+from analogep.netlist.elements import BSource, Capacitor, Resistor, Summer
+from analogep.netlist.graph import Netlist, node_name
+
+
+def check(netlist: Netlist) -> None:
+    """Raise NetlistError unless every element is sound and every node has an equation.
+
+    Checked in turn: terminals exist and shapes fit; values are physical; no node is forced twice; every node carries
+    a capacitor or is driven by an ideal stage; ideal summing stages see one-way elements only; every node has a DC
+    path to ground.
+    """
+    _check_elements(netlist)
+    _check_drivers(netlist)
+    _check_dynamics(netlist)
+    _check_paths(netlist)
+
+
+def _check_elements(netlist: Netlist) -> None:
+    for element in netlist:
+        for role, bus in element.terminals.items():
+            if bus != GROUND and bus not in netlist.buses:
+                known = ", ".join(sorted(netlist.buses)) or "none"
+                raise NetlistError(
+                    f"{type(element).__name__} {element.name!r}: terminal {role} names the node {bus!r}, which is "
+                    f"missing; the buses are {known}"
+                )
+        if element.array is not None and element.array not in netlist.arrays:
+            raise NetlistError(
+                f"{type(element).__name__} {element.name!r}: array {element.array!r} is missing; pass it in arrays="
+            )
+        _check_broadcast(netlist, element)
+        element.check(netlist.buses, netlist.arrays)
+
+
+def _check_broadcast(netlist: Netlist, element) -> None:
+    """Two-terminal and controlled elements connect buses of one shape, or scalar nodes to all of a bus."""
+    if isinstance(element, Crossbar) or not hasattr(element, "_pair"):
+        return
+    shapes = {bus: netlist.shape(bus) for bus in element.terminals.values() if bus != GROUND}
+    full = {shape for shape in shapes.values() if shape != ()}
+    if len(full) > 1:
+        listed = ", ".join(f"{bus!r} {shape}" for bus, shape in shapes.items())
+        raise NetlistError(f"{type(element).__name__} {element.name!r}: buses of different shapes: {listed}")
+    if full and any(shapes.get(bus) == () for bus in element.drives):
+        raise NetlistError(
+            f"{type(element).__name__} {element.name!r}: it drives a scalar node from a bus of shape {full.pop()}; "
+            "use a Crossbar to sum a bus"
+        )
+
+
+def _check_drivers(netlist: Netlist) -> None:
+    forced: dict[str, str] = {}
+    for element in netlist:
+        stages = (element.a,) if isinstance(element, Summer) else element.forces
+        for bus in stages:
+            if bus in forced:
+                raise NetlistError(
+                    f"node {bus!r} is driven twice, by {forced[bus]!r} and {element.name!r}; remove one of them"
+                )
+            forced[bus] = element.name
+
+
+def _check_dynamics(netlist: Netlist) -> None:
+    stored: dict[str, np.ndarray] = {bus: np.zeros(shape.shape, bool) for bus, shape in netlist.buses.items()}
+    driven: set[str] = set()
+    summers: dict[str, str] = {}
+    for element in netlist:
+        if isinstance(element, Capacitor):
+            for bus in set(element.terminals.values()) - {GROUND}:
+                stored[bus] |= True
+        elif isinstance(element, Summer):
+            driven.add(element.a)
+            summers[element.a] = element.name
+        driven.update(element.forces)
+    for bus, has in stored.items():
+        if bus in summers and has.any():
+            raise NetlistError(f"node {bus!r} has a capacitor and the ideal stage {summers[bus]!r}; keep one of them")
+        if bus not in driven and not has.all() and netlist.buses[bus].nodes:
+            first = np.unravel_index(netlist.buses[bus].indices[0], netlist.buses[bus].shape)
+            raise NetlistError(
+                f"node {node_name(bus, first)!r} has neither a capacitor nor an ideal driver, so it is not a state of "
+                "an ODE; give it a Capacitor, or compile with parasitics= (level 'parasitic')"
+            )
+    for element in netlist:
+        two_way = set(element.reads) & set(element.drives)
+        for bus in two_way & set(summers):
+            if not (isinstance(element, Resistor) and element.shunts):
+                raise NetlistError(
+                    f"{type(element).__name__} {element.name!r} loads the ideal summing stage {summers[bus]!r} at node "
+                    f"{bus!r}; only one-way elements may push into it"
+                )
+
+
+def _check_paths(netlist: Netlist) -> None:
+    """Every bus must reach ground through conductances or an ideal driver (no node floats at DC)."""
+    paths = nx.Graph()
+    paths.add_node(GROUND)
+    for element in netlist:
+        paths.add_edges_from((GROUND, bus) for bus in element.forces)
+        if isinstance(element, Summer):
+            paths.add_edge(GROUND, element.a)
+        elif isinstance(element, Resistor):
+            paths.add_edge(element.a, element.b)
+        elif isinstance(element, Crossbar) and element.coupling == "resistive":
+            paths.add_edge(element.rows, element.columns)
+        elif isinstance(element, BSource) and set(element.reads) & set(element.drives):
+            paths.add_edge(element.a, element.b)
+    grounded = nx.node_connected_component(paths, GROUND)
+    for bus in netlist.buses:
+        if bus not in grounded:
+            touching = ", ".join(repr(e.name) for e in netlist.touching(bus)) or "nothing"
+            raise NetlistError(
+                f"node {bus!r} has no DC path to ground (it touches {touching}); add a Resistor to ground"
+            )

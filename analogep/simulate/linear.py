@@ -1,0 +1,98 @@
+"""Solves with the linearized circuit: G dv = di at an operating point, without ever forming the full G."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from analogep.netlist._types import Currents, Parameters, Voltages
+from analogep.simulate.circuit import Circuit, Evaluation
+from analogep.simulate.system import System
+
+DENSE_LIMIT = 2048
+"""Largest reduced matrix that is factorized; above it GMRES works on products."""
+
+Solve = Callable[[Currents], dict[str, jax.Array]]
+
+
+class Reduced:
+    """A circuit at rest seen from its feedback buses: every other state follows from them in one walk.
+
+    The reduced matrix has the size of the damped states however many cells there are, because the cells form a
+    cascade: eliminating them in topological order is exact.
+    """
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.core = system.core if isinstance(system, Circuit) else tuple(system.states)
+        self.buses = {name: system.states[name] for name in self.core}
+
+    def evaluate(self, core: Voltages, x: Voltages, theta: Parameters, sources: Voltages | None = None):
+        """All states and the currents that leave the feedback buses; `sources` are currents into any bus."""
+        if isinstance(self.system, Circuit):
+            walk: Evaluation = self.system.settled
+            v, leaving = walk(core, x, theta, 0.0, sources)
+            return {name: v[name] for name in self.system.states}, leaving
+        return dict(core), self.system.current(core, x, theta, 0.0, sources)
+
+    def flatten(self, values: Voltages) -> jax.Array:
+        """Vector over the feedback buses."""
+        return jnp.concatenate([jnp.ravel(values[name]) for name in self.core])
+
+    def unflatten(self, vector: jax.Array) -> dict[str, jax.Array]:
+        """Inverse of `flatten`."""
+        out, start = {}, 0
+        for name, bus in self.buses.items():
+            out[name] = vector[start : start + bus.size].reshape(bus.shape)
+            start += bus.size
+        return out
+
+    def inverse(self, core: Voltages, x: Voltages, theta: Parameters, sources: Voltages | None = None):
+        """vector -> G_reduced^-1 vector: a dense factorization, or GMRES above DENSE_LIMIT."""
+
+        def leaving(flat: jax.Array) -> jax.Array:
+            return self.flatten(self.evaluate(self.unflatten(flat), x, theta, sources)[1])
+
+        at = self.flatten(core)
+        scale = self.system.scale.siemens
+        if at.size <= DENSE_LIMIT:
+            factors = jax.scipy.linalg.lu_factor(jax.jacfwd(leaving)(at) / scale)
+            return lambda rhs: jax.scipy.linalg.lu_solve(factors, rhs / scale)
+
+        def product(d: jax.Array) -> jax.Array:
+            return jax.jvp(leaving, (at,), (d,))[1] / scale
+
+        return lambda rhs: jax.scipy.sparse.linalg.gmres(product, rhs / scale, tol=1e-12, restart=60, maxiter=40)[0]
+
+
+def linear_response(system: System, v: Voltages, x: Voltages, theta: Parameters) -> Solve:
+    """A function that solves G dv = di for the settled state `v`.
+
+    Parameters
+    ----------
+    v : state voltages at rest (the solve is exact only there).
+
+    Returns
+    -------
+    currents into the states (a missing bus is 0) -> voltages of all states.
+    """
+    reduced = Reduced(system)
+    core = {name: v[name] for name in reduced.core}
+    inverse = reduced.inverse(core, x, theta)
+    rest = {name: jnp.zeros(bus.shape) for name, bus in system.states.items()}
+
+    def solve(pushed: Currents) -> dict[str, jax.Array]:
+        pushed = {name: jnp.asarray(pushed.get(name, zero)) for name, zero in rest.items()}
+
+        def at_rest(c, s):
+            return reduced.evaluate(c, x, theta, s)
+
+        zero_core = {name: jnp.zeros(bus.shape) for name, bus in reduced.buses.items()}
+        # first what the pushed currents do with the feedback buses held, then how far those must move
+        _, leaving = jax.jvp(at_rest, (core, rest), (zero_core, pushed))[1]
+        moved = reduced.unflatten(inverse(-reduced.flatten(leaving)))
+        return jax.jvp(at_rest, (core, rest), (moved, pushed))[1][0]
+
+    return solve

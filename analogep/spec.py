@@ -1,0 +1,292 @@
+"""The spec: every knob of a run as typed tables, read from TOML and from `--set key=value`.
+
+Reading a spec must stay cheap and free of jax, so that bad input is refused before anything heavy is imported.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from analogep.errors import SpecError
+from analogep.units import Scale
+
+# Strict: a spec says 8, not "8" nor true. (A whole number is still a valid float.)
+Count = Annotated[int, Field(gt=0, strict=True)]
+Positive = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, lt=1, strict=True)]
+Dial = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
+
+Attention = Literal["free", "energy", "mixed"]
+Level = Literal["ideal", "parasitic"]
+
+_DEFAULT_ASYMMETRY = {"free": 1.0, "energy": 0.0, "mixed": 0.5}
+_PATH_KEYS = (("model", "checkpoint"), ("data", "text"))
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Model(_Table):
+    """The equilibrium transformer F(z).
+
+    `damping` is c > 0, one number or one for each channel. `attention` and `asymmetry` may each be left out: with
+    neither, the block is `free` (asymmetry 1); `asymmetry` alone means `mixed` at that value; `mixed` alone means 0.5.
+    `gain` scales the initial weights; `checkpoint` is a file of trained ones.
+    """
+
+    tokens: Count = 8
+    channels: Count = 16
+    heads: Count = 2
+    ffn: Count = 32
+    damping: float | list[float] = 1.0
+    attention: Attention = "free"
+    asymmetry: Dial = 1.0
+    activation: Literal["gelu", "relu", "tanh"] = "gelu"
+    gain: Positive = 1.0
+    checkpoint: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_asymmetry(cls, table: Any) -> Any:
+        """Fill in the one of `attention` and `asymmetry` that was left out, so that readers never meet None."""
+        if not isinstance(table, Mapping):
+            return table
+        filled = {key: value for key, value in table.items() if value is not None or key == "checkpoint"}
+        if "asymmetry" in filled:
+            filled.setdefault("attention", "mixed")
+        elif isinstance(attention := filled.get("attention", "free"), str):
+            filled["asymmetry"] = _DEFAULT_ASYMMETRY.get(attention, 1.0)
+        return filled
+
+    @field_validator("damping", mode="before")
+    @classmethod
+    def _damping_is_positive(cls, damping: Any) -> Any:
+        values = damping if isinstance(damping, list) else [damping]
+        if not values or not all(_is_number(value) and 0 < value < float("inf") for value in values):
+            raise ValueError("must be a number greater than 0, or a list of them, one for each channel")
+        return damping
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "Model":
+        if self.channels % self.heads:
+            raise _rule(f"model.heads = {self.heads}: must divide model.channels = {self.channels}")
+        if isinstance(self.damping, list) and len(self.damping) != self.channels:
+            raise _rule(f"model.damping: lists {len(self.damping)} values, but model.channels = {self.channels}")
+        if self.attention != "mixed" and self.asymmetry != _DEFAULT_ASYMMETRY[self.attention]:
+            fixed = _DEFAULT_ASYMMETRY[self.attention]
+            raise _rule(
+                f"model.asymmetry = {self.asymmetry:g}: attention '{self.attention}' has asymmetry {fixed:g} by "
+                "definition; use model.attention = 'mixed' to turn the dial"
+            )
+        return self
+
+
+class Data(_Table):
+    """The text and the question asked of it.
+
+    `text` is a UTF-8 file (None: Python's own documentation), `batch` the number of windows averaged in one compared
+    gradient, `split` the fraction of the text used for training.
+    """
+
+    text: Path | None = None
+    objective: Literal["next_token", "last_token", "masked"] = "next_token"
+    batch: Count = 1
+    split: Fraction = 0.9
+
+
+class Technology(_Table):
+    """Physical size of one dimensionless unit, in SI.
+
+    10 uS and 10 fF give a time constant tau of 1 ns; 0.1 V for a unit keeps node voltages near the 0.2 V at which
+    resistive memories are read.
+    """
+
+    volts: Positive = 0.1
+    siemens: Positive = 1e-5
+    farads: Positive = 1e-14
+
+    @property
+    def scale(self) -> Scale:
+        """The same three numbers as the `Scale` that the compiler takes."""
+        return Scale(volts=self.volts, siemens=self.siemens, farads=self.farads)
+
+
+class Compile(_Table):
+    """How much of the hardware the netlist holds; `epsilon` is a cell's time constant over that of the state."""
+
+    level: Level = "parasitic"
+    epsilon: Positive = 0.1
+
+
+class Phases(_Table):
+    """How free and nudged phases are run.
+
+    `horizon` is the longest settling time in units of tau, `rtol` the integrator's relative tolerance, `tolerance` the
+    relative residual below which a state counts as settled.
+    """
+
+    beta: Positive = 1e-3
+    centred: StrictBool = True
+    horizon: Positive = 40.0
+    rtol: Fraction = 1e-8
+    solver: Literal["tsit5", "kvaerno3"] = "tsit5"
+    tolerance: Fraction = 1e-9
+
+
+class Oracle(_Table):
+    """Backpropagation through time: `steps` Euler steps of `dt` tau."""
+
+    steps: Count = 150
+    dt: Positive = 0.2
+
+
+class Training(_Table):
+    """Local training: `steps` updates from `batch` windows each, at learning rate `rate`."""
+
+    steps: Count = 200
+    batch: Count = 16
+    rate: Positive = 0.01
+    level: Level = "ideal"
+
+
+class Spec(_Table):
+    """Every knob of a run; the defaults are the built-in small block."""
+
+    seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    model: Model = Model()
+    data: Data = Data()
+    technology: Technology = Technology()
+    compile: Compile = Compile()
+    phases: Phases = Phases()
+    oracle: Oracle = Oracle()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _objective_does_not_leak(self) -> "Spec":
+        if self.data.objective == "next_token" and self.model.asymmetry != 1:
+            raise _rule(
+                f"data.objective = 'next_token': refused at model.asymmetry = {self.model.asymmetry:g}, because "
+                "reciprocity excludes causality: a symmetric Jacobian lets every token feel its future, so a "
+                "next-token loss at every position would read the answer; use data.objective = 'last_token' or 'masked'"
+            )
+        return self
+
+
+def load_spec(path: Path | None = None, overrides: Sequence[str] = ()) -> Spec:
+    """Read a spec from TOML and apply overrides.
+
+    Args:
+        path: TOML file; None for the built-in defaults. Relative paths inside it are taken from its own folder.
+        overrides: `key=value` or `table.key=value`; the value is TOML, or else a plain string. Later ones win.
+
+    Returns:
+        The validated spec, with `model.attention` and `model.asymmetry` resolved.
+
+    Raises:
+        SpecError: one line that names the key (or file and line) and what is wrong with it.
+    """
+    tables = {} if path is None else _read_toml(Path(path))
+    for override in overrides:
+        _apply_override(tables, override)
+    return parse_spec(tables)
+
+
+def parse_spec(tables: Mapping[str, Any]) -> Spec:
+    """Validate nested tables as a spec; raises SpecError with one line for the first thing that is wrong."""
+    try:
+        return Spec.model_validate(tables)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise SpecError(_explain(problems[0]) + more) from None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _rule(message: str) -> PydanticCustomError:
+    # The message goes in as context: braces in it must not be read as a template.
+    return PydanticCustomError("rule", "{message}", {"message": message})
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path}: not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: not a UTF-8 text file (byte {error.start})") from None
+    except OSError as error:
+        raise SpecError(f"{path}: cannot read the spec: {error.strerror}") from None
+    for table, key in _PATH_KEYS:
+        if isinstance(tables.get(table), dict) and isinstance(value := tables[table].get(key), str):
+            tables[table][key] = str(path.parent / Path(value).expanduser())
+    return tables
+
+
+def _apply_override(tables: dict[str, Any], override: str) -> None:
+    key, equals, text = (part.strip() for part in override.partition("="))
+    names = key.split(".")
+    if not equals or not text or not all(names):
+        raise SpecError(f"--set {override}: must look like key=value or table.key=value")
+    value = _override_value(text)
+    if tuple(names) in _PATH_KEYS and isinstance(value, str):
+        value = str(Path(value).expanduser())
+    table = tables
+    for depth, name in enumerate(names[:-1], start=1):
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise SpecError(f"--set {override}: {'.'.join(names[:depth])} is not a table")
+    table[names[-1]] = value
+
+
+def _override_value(text: str) -> Any:
+    if "\n" in text:  # would let one value define further keys
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(problem: ErrorDetails) -> str:
+    """One line for one pydantic error: the key, the value and what was expected."""
+    names = [str(part) for part in problem["loc"]]
+    key = ".".join(names)
+    match problem["type"]:
+        case "rule":
+            return problem["msg"]
+        case "extra_forbidden":
+            return f"{key}: unknown key; {_suggest(names)}"
+        case "model_type":
+            expected = f"must be a table [{key}]" if key else "must be a table"
+        case "path_type":
+            expected = "must be a path"
+        case "value_error":
+            expected = problem["msg"].removeprefix("Value error, ")
+        case _:
+            expected = problem["msg"].replace("Input should be", "must be").replace("Input is", "is")
+    value = repr(problem["input"])
+    return f"{key} = {value if len(value) <= 60 else value[:57] + '...'}: {expected}"
+
+
+def _suggest(names: Sequence[str]) -> str:
+    """The nearest known key: in the same table first, then anywhere, else the list of keys of that table."""
+    known = {table: field.annotation for table, field in Spec.model_fields.items()}
+    tables = {name: kind for name, kind in known.items() if isinstance(kind, type) and issubclass(kind, _Table)}
+    parent, leaf = ".".join(names[:-1]), names[-1]
+    siblings = list(tables[parent].model_fields) if parent in tables else list(known)
+    prefix = f"{parent}." if parent else ""
+    if near := difflib.get_close_matches(leaf, siblings, n=1):
+        return f"did you mean {prefix}{near[0]}?"
+    everywhere = {key: f"{table}.{key}" for table, kind in tables.items() for key in kind.model_fields}
+    if near := difflib.get_close_matches(leaf, everywhere, n=1):
+        return f"did you mean {everywhere[near[0]]}?"
+    return f"known keys: {', '.join(prefix + sibling for sibling in siblings)}"

@@ -1,0 +1,42 @@
+"""Shared set-up of the tests: float64, and SPICE tests that are never left out silently."""
+
+import os
+import shutil
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+
+HAS_NGSPICE = shutil.which("ngspice") is not None
+REQUIRE_SPICE = os.environ.get("ANALOGEP_REQUIRE_SPICE", "") not in ("", "0")
+LEFT_OUT = "ngspice is not installed"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if REQUIRE_SPICE and not HAS_NGSPICE:
+        raise pytest.UsageError("ANALOGEP_REQUIRE_SPICE is set, but ngspice is not on PATH: install it")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if HAS_NGSPICE:
+        return
+    for item in items:
+        if item.get_closest_marker("spice"):
+            item.add_marker(pytest.mark.skip(reason=LEFT_OUT))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if HAS_NGSPICE:
+        return
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum(LEFT_OUT in str(report.longrepr) for report in skipped)
+    terminalreporter.write_sep("*", "SPICE TESTS LEFT OUT", red=True, bold=True)
+    for line in (
+        f"ngspice is not on PATH: {count} tests that compare this package with SPICE did not run.",
+        "The result above says nothing about agreement with SPICE.",
+        "Install ngspice (Debian, Ubuntu: sudo apt-get install ngspice) and run again;",
+        "ANALOGEP_REQUIRE_SPICE=1 turns this warning into an error.",
+    ):
+        terminalreporter.write_line(f"*** {line}", red=True, bold=True)
+    terminalreporter.write_sep("*", red=True, bold=True)
