@@ -80,8 +80,12 @@ class Evaluation:
         theta: Parameters,
         t: Array | float = 0.0,
         sources: Voltages | None = None,
+        loads: Voltages | None = None,
     ) -> tuple[dict[str, Array], Currents]:
-        """Voltages of all buses, and the currents that leave the unknown ones."""
+        """Voltages of all buses, and the currents that leave the unknown ones.
+
+        `loads` are extra conductances to ground at dependent buses: the companion models of an implicit step.
+        """
         unknowns, x, theta, pushed = self.barrier((dict(unknowns), dict(x), dict(theta), dict(sources or {})))
         v: dict[str, Array] = {bus: x[bus] if bus in x else e.forced({}, theta, t) for bus, e in self.sources.items()}
         v.update(unknowns)
@@ -90,7 +94,8 @@ class Evaluation:
             if isinstance(step, str):
                 if step not in v:  # not forced: an output stage at rest
                     inflow = pushed.get(step, 0.0) - leaving.pop(step, 0.0)
-                    v[step] = jnp.broadcast_to(inflow / self.load(step, theta), self.shapes[step])
+                    load = self.load(step, theta) + (loads[step] if loads and step in loads else 0.0)
+                    v[step] = jnp.broadcast_to(inflow / load, self.shapes[step])
                 continue
             for bus in step.forces:
                 v[bus] = jnp.broadcast_to(step.forced(v, theta, t), self.shapes[bus])
@@ -125,7 +130,7 @@ class Circuit(System):
         self.netlist, self.scale = netlist, scale
         self.theta = dict(netlist.arrays)
         capacitors = [e for e in netlist if isinstance(e, Capacitor)]
-        self._floating = [e for e in capacitors if GROUND not in (e.a, e.b)]
+        self.floating = [e for e in capacitors if GROUND not in (e.a, e.b)]
         stored: dict[str, np.ndarray] = {}
         for element in capacitors:
             for bus in {element.a, element.b} - {GROUND}:
@@ -147,7 +152,7 @@ class Circuit(System):
         return self._evaluate(v, x, theta, t, sources)[0]
 
     def rate(self, v, x, theta, t=0.0, sources=None) -> Currents:
-        if not self._floating:
+        if not self.floating:
             return super().rate(v, x, theta, t, sources)
         i = self.flatten(self.current(v, x, theta, t, sources))
         return self.unflatten(-(self._inverse_capacitance @ i))
@@ -157,7 +162,7 @@ class Circuit(System):
         """C over the state nodes [n, n] (farads), capacitors between live nodes included."""
         matrix = np.diag(self.capacitances).astype(float)
         position = {label: k for k, label in enumerate(self.labels)}
-        for element in self._floating:
+        for element in self.floating:
             bus = self.netlist.buses[element.a]
             farads = np.broadcast_to(np.asarray(element.farads, float), bus.shape).ravel()[bus.indices]
             pairs = zip(bus.labels(element.a), self.netlist.buses[element.b].labels(element.b), farads, strict=True)
@@ -170,7 +175,7 @@ class Circuit(System):
     @cached_property
     def _inverse_capacitance(self) -> np.ndarray:
         if np.linalg.matrix_rank(self.capacitance_matrix) < len(self.labels):
-            names = ", ".join(repr(e.name) for e in self._floating)
+            names = ", ".join(repr(e.name) for e in self.floating)
             raise NetlistError(
                 f"the capacitance matrix is singular: {names} join nodes without a capacitor to ground; add one"
             )

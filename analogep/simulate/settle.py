@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -13,13 +12,9 @@ import jax.numpy as jnp
 
 from analogep.errors import ConvergenceError
 from analogep.netlist._types import Array, Parameters, Voltages
+from analogep.simulate.cascade import solver
 from analogep.simulate.linear import Reduced, Solve
 from analogep.simulate.system import System
-
-SOLVERS: dict[str, Callable[[], diffrax.AbstractSolver]] = {
-    "tsit5": diffrax.Tsit5,
-    "kvaerno3": diffrax.Kvaerno3,
-}
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,7 @@ class SettleOptions:
     approach : relative residual at which integration stops and polishing starts.
     tolerance : relative residual that counts as settled.
     rtol : relative tolerance of the integrator; the absolute one is `rtol` of one unit.
-    solver : diffrax solver: `tsit5` (explicit) or `kvaerno3` (implicit, dense Jacobians).
+    solver : `auto`, `tsit5` (explicit), `cascade` (implicit in the cells) or `kvaerno3` (implicit, dense Jacobians).
     polish : largest number of Newton steps.
     max_steps : largest number of integrator steps.
     """
@@ -41,7 +36,7 @@ class SettleOptions:
     approach: float = 1e-4
     tolerance: float = 1e-10
     rtol: float = 1e-6
-    solver: Literal["tsit5", "kvaerno3"] = "tsit5"
+    solver: Literal["auto", "tsit5", "cascade", "kvaerno3"] = "auto"
     polish: int = 12
     max_steps: int = 200_000
 
@@ -111,18 +106,19 @@ def _integrate(system: System, start, x, theta, sources, options: SettleOptions)
     tau, unit = system.scale.seconds, system.scale.volts
 
     def rate(s, v, args):
-        return jax.tree.map(lambda r: r * tau, system.rate(v, x, theta, s * tau, sources))
+        return jax.tree.map(lambda r: r * tau, system.rate(v, *args[:2], s * tau, args[2]))
 
     def steady(t, y, args, **_):
         return system.residual(system.current(y, x, theta, t * tau, sources), y) <= options.approach
 
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(rate),
-        SOLVERS[options.solver](),
+        solver(options.solver, system),
         t0=0.0,
         t1=options.horizon,
         dt0=None,
         y0=start,
+        args=(x, theta, sources),
         stepsize_controller=diffrax.PIDController(rtol=options.rtol, atol=options.rtol * unit),
         event=diffrax.Event(steady),
         max_steps=options.max_steps,

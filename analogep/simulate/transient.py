@@ -14,8 +14,8 @@ import xarray as xr
 
 from analogep.errors import ConvergenceError
 from analogep.netlist._types import Parameters, Voltages
+from analogep.simulate.cascade import solver as make_solver
 from analogep.simulate.circuit import Circuit
-from analogep.simulate.settle import SOLVERS
 from analogep.simulate.system import System
 
 
@@ -42,18 +42,19 @@ def _integrate(system, times, x, theta, v0, sources, solver, rtol, progress, max
     tau = system.scale.seconds
 
     def rate(s, v, args):
-        return jax.tree.map(lambda r: r * tau, system.rate(v, x, theta, s * tau, sources))
+        return jax.tree.map(lambda r: r * tau, system.rate(v, *args[:2], s * tau, args[2]))
 
     controller = diffrax.PIDController(rtol=rtol, atol=rtol * system.scale.volts)
     if corners:
         controller = diffrax.ClipStepSizeController(controller, jump_ts=jnp.asarray(corners) / tau)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(rate),
-        SOLVERS[solver](),
+        make_solver(solver, system),
         t0=0.0,
         t1=times[-1] / tau,
         dt0=None,
         y0=v0,
+        args=(x, theta, sources),
         saveat=diffrax.SaveAt(ts=times / tau),
         stepsize_controller=controller,
         max_steps=max_steps,
@@ -73,7 +74,7 @@ def transient(
     *,
     v0: Voltages | None = None,
     sources: Voltages | None = None,
-    solver: str = "tsit5",
+    solver: str = "auto",
     rtol: float = 1e-6,
     progress: bool = False,
     max_steps: int = 1_000_000,
