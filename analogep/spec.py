@@ -37,7 +37,8 @@ class Model(_Table):
 
     `damping` is c > 0, one number or one for each channel. `attention` and `asymmetry` may each be left out: with
     neither, the block is `free` (asymmetry 1); `asymmetry` alone means `mixed` at that value; `mixed` alone means 0.5.
-    `gain` scales the initial weights; `checkpoint` is a file of trained ones.
+    `gain` scales the initial weights; `checkpoint` is a file of trained ones. `layer_norm_epsilon` bounds the gain of
+    the layer-norm cell; far below 0.1 small states become stiff (rates grow as 1 / (var + epsilon)).
     """
 
     tokens: Count = 8
@@ -49,6 +50,7 @@ class Model(_Table):
     asymmetry: Dial = 1.0
     activation: Literal["gelu", "relu", "tanh"] = "gelu"
     gain: Positive = 1.0
+    layer_norm_epsilon: Positive = 0.1
     checkpoint: Path | None = None
 
     @model_validator(mode="before")
@@ -127,23 +129,29 @@ class Compile(_Table):
 class Phases(_Table):
     """How free and nudged phases are run.
 
-    `horizon` is the longest settling time in units of tau, `rtol` the integrator's relative tolerance, `tolerance` the
-    relative residual below which a state counts as settled.
+    `beta` is the nudging strength. Integration goes on for at most `horizon` time constants with relative tolerance
+    `rtol`, down to the relative residual `approach`; Newton steps then polish to `tolerance`, above which a state does
+    not count as settled. `solver` auto is the cascade solver for circuits with cell poles, and Tsit5 otherwise.
     """
 
     beta: Positive = 1e-3
-    centred: StrictBool = True
-    horizon: Positive = 40.0
-    rtol: Fraction = 1e-8
-    solver: Literal["tsit5", "kvaerno3"] = "tsit5"
-    tolerance: Fraction = 1e-9
+    horizon: Positive = 60.0
+    approach: Fraction = 1e-4
+    rtol: Fraction = 1e-6
+    tolerance: Fraction = 1e-10
+    solver: Literal["auto", "tsit5", "cascade", "kvaerno3"] = "auto"
 
 
 class Oracle(_Table):
-    """Backpropagation through time: `steps` Euler steps of `dt` tau."""
+    """Backpropagation through time: `steps` Euler steps of `dt` tau on F(z).
+
+    `circuit` also backpropagates through the settling solver of the circuit, over `horizon` time constants.
+    """
 
     steps: Count = 150
     dt: Positive = 0.2
+    circuit: StrictBool = True
+    horizon: Positive = 30.0
 
 
 class Training(_Table):

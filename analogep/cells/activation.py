@@ -11,12 +11,13 @@ import jax.numpy as jnp
 
 from analogep.cells.cell import Pointwise
 from analogep.netlist._types import Array
+from analogep.netlist.expression import literal
 
-_GELU = math.sqrt(2 / math.pi)
+_GELU = literal(math.sqrt(2 / math.pi))
 
 _EXPRESSIONS = {
     # the tanh form of Hendrycks and Gimpel (2016), eq. 2, which SPICE can write without erf
-    "gelu": f"0.5*v(a1)*(1+tanh({_GELU:.17g}*(v(a1)/{{u}}+0.044715*v(a1)*v(a1)*v(a1)/({{u}}*{{u}}*{{u}}))))",
+    "gelu": f"0.5*v(a1)*(1+tanh({_GELU}*(v(a1)/{{u}}+0.044715*v(a1)*v(a1)*v(a1)/({{u}}*{{u}}*{{u}}))))",
     "relu": "max(v(a1),0)",
     "tanh": "{u}*tanh(v(a1)/{u})",
 }

@@ -5,13 +5,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
-from analogep.netlist.element import Element
+from analogep.netlist.element import GROUND, Element
+
+if TYPE_CHECKING:
+    from analogep.netlist.graph import Bus
+    from analogep.netlist.spice.write import Deck
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +54,8 @@ class Cell(Element):
         return (self.output,)
 
     @abstractmethod
-    def law(self, *inputs: Array) -> Array:
-        """Dimensionless output of all instances."""
+    def law(self, *inputs: Any, **_: Any) -> Array:
+        """Dimensionless output of all instances; a cell names its inputs, each an array shaped like its bus."""
 
     def transposed_law(self, inputs: tuple[Array, ...], lam: Array) -> tuple[Array, ...]:
         """J^T lam for each input, J the law's Jacobian there.
@@ -79,7 +84,9 @@ class Cell(Element):
 
         return (Transposed(self.name, self),)
 
-    def check(self, buses, arrays) -> None:
+    def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:
+        if GROUND in (*self.inputs, self.output):
+            raise self._wrong(f"inputs {self.inputs} and output {self.output!r} must be buses, not ground")
         shapes = [jax.ShapeDtypeStruct(buses[bus].shape, jnp.float64) for bus in self.inputs]
         try:
             out = jax.eval_shape(self.law, *shapes).shape
@@ -92,26 +99,32 @@ class Cell(Element):
     def subcircuit(self, size: int) -> tuple[str, list[str]]:
         """Name and body of the SPICE subcircuit of one instance with `size` inputs.
 
-        The body is written over the ports that `instances` names, and the parameters `gm` (siemens, gain included)
-        and `u` (volts per unit).
+        The body is written over the ports that `instances` names, and the parameters `gm` (siemens, gain included),
+        `u` (volts per unit) and those of `parameters`. Numbers stand in it as parameters, in linear elements or as
+        `literal`: ngspice rounds others in a B source to 11 digits.
         """
 
+    def parameters(self) -> Mapping[str, float]:
+        """Further parameters of the subcircuit."""
+        return {}
+
     @abstractmethod
-    def instances(self, deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
+    def instances(self, deck: Deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
         """For each instance: its index, its size, and the nodes at its subcircuit's ports in order."""
 
-    def spice(self, deck) -> Iterator[str]:
+    def spice(self, deck: Deck) -> Iterator[str]:
         for index, size, nodes in self.instances(deck):
             name, body = self.subcircuit(size)
             deck.define(name, body)
-            gm, u = deck.number(self.siemens * self.gain), deck.number(self.volts)
-            yield f"X{deck.instance(self.name, index)} {' '.join(nodes)} {name} gm={gm} u={u}"
+            values = {"gm": self.siemens * self.gain, "u": self.volts, **self.parameters()}
+            settings = " ".join(f"{key}={deck.number(value)}" for key, value in values.items())
+            yield f"X{deck.instance(self.name, index)} {' '.join(nodes)} {name} {settings}"
 
 
 class Pointwise(Cell):
     """Base of cells that act on every node of equal-shaped input buses by itself."""
 
-    def instances(self, deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
+    def instances(self, deck: Deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
         for index, nodes in deck.nodes(*self.inputs, self.output):
             yield index, len(self.inputs), nodes
 
@@ -121,6 +134,6 @@ def ports(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{k + 1}" for k in range(count)]
 
 
-def lane_nodes(deck, buses: tuple[str, ...], lane: tuple[int, ...], keep: np.ndarray) -> list[str]:
+def lane_nodes(deck: Deck, buses: tuple[str, ...], lane: tuple[int, ...], keep: np.ndarray) -> list[str]:
     """Nodes of the kept entries along the last axis of several buses, bus after bus."""
     return [deck.node(bus, (*lane, int(k))) for bus in buses for k in keep]

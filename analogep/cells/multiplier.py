@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
 
 from analogep.cells.cell import Cell
 from analogep.netlist._types import Array
+
+if TYPE_CHECKING:
+    from analogep.netlist.spice.write import Deck
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,7 @@ class Multiplier(Cell):
     def subcircuit(self, size: int) -> tuple[str, list[str]]:
         return "multiplier", [".subckt multiplier a1 a2 y gm=1 u=1", "By 0 y I={gm}*v(a1)*v(a2)/{u}", ".ends"]
 
-    def instances(self, deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
+    def instances(self, deck: Deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
         sizes: dict[str, int] = {"h": self.heads}
         names = (*self.inputs, self.output)
         for letters, bus in zip(self.letters, names, strict=True):
@@ -73,9 +77,10 @@ class Multiplier(Cell):
             at = dict(zip(order, index, strict=True))
             if self.causal and at["s"] > at["t"]:
                 continue
-            yield index, 2, [self._node(deck, bus, part, at, sizes) for part, bus in zip(self.letters, names, strict=True)]
+            ends = zip(self.letters, names, strict=True)
+            yield index, 2, [self._node(deck, bus, part, at, sizes) for part, bus in ends]
 
-    def _node(self, deck, bus: str, letters: str, at: dict[str, int], sizes: dict[str, int]) -> str:
+    def _node(self, deck: Deck, bus: str, letters: str, at: dict[str, int], sizes: dict[str, int]) -> str:
         if letters == "hts":
             return deck.node(bus, tuple(at[x] for x in letters))
         token, head, channel = (at[x] for x in letters)

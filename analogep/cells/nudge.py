@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analogep.cells.cell import Cell
 from analogep.netlist._types import Array
+
+if TYPE_CHECKING:
+    from analogep.netlist.spice.write import Deck
 
 
 class Nudge(Cell):
@@ -28,13 +32,17 @@ class Nudge(Cell):
         law = "By 0 y I={gm}*v(beta)*v(w)*(v(target)-v(p))/({u}*{u})"
         return "nudge", [".subckt nudge p target w beta y gm=1 u=1", law, ".ends"]
 
-    def instances(self, deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
+    def instances(self, deck: Deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
         p, target, weight, beta = self.inputs
         for index in np.ndindex(*deck.shape(self.output)):
-            yield index, 1, [
-                deck.node(p, index),
-                deck.node(target, index),
-                deck.node(weight, index[:-1]),
-                deck.node(beta),
-                deck.node(self.output, index),
-            ]
+            yield (
+                index,
+                1,
+                [
+                    deck.node(p, index),
+                    deck.node(target, index),
+                    deck.node(weight, index[:-1]),
+                    deck.node(beta),
+                    deck.node(self.output, index),
+                ],
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,9 @@ import numpy as np
 
 from analogep.cells.cell import Cell, lane_nodes, ports
 from analogep.netlist._types import Array
+
+if TYPE_CHECKING:
+    from analogep.netlist.spice.write import Deck
 
 
 def causal_mask(tokens: int) -> np.ndarray:
@@ -46,7 +50,7 @@ class Softmax(Cell):
         ]
         return f"softmax_{size}", body
 
-    def instances(self, deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
+    def instances(self, deck: Deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
         *lanes, size = deck.shape(self.output)
         for lane in np.ndindex(*lanes):
             count = lane[-1] + 1 if self.causal else size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class _Builder:
         self.model, self.stages = model, stages
         self.buses: dict[str, Bus] = {}
         self.elements: list[Element] = []
-        self.unit = {"siemens": stages.scale.siemens, "volts": stages.scale.volts}
+        self.unit: dict[str, Any] = {"siemens": stages.scale.siemens, "volts": stages.scale.volts}
         self.epsilon = model.layer_norm_epsilon
         self.lanes = (model.tokens, model.channels)
         self.hidden = (model.tokens, model.ffn)

@@ -123,7 +123,7 @@ class EquilibriumTransformer:
         return shapes
 
     def init(self, key: Array, gain: float = 1.0) -> dict[str, Array]:
-        """Draw weights gain * N(0, 1 / fan_in).
+        """Draw weights gain * N(0, 1 / fan_in), those of the energy part with half the gain.
 
         Args:
             key: JAX random key.
@@ -136,7 +136,9 @@ class EquilibriumTransformer:
         for name, shape in self.weight_shapes.items():
             fan_in = 2 if name == "embed" else shape[1]
             stream = jax.random.fold_in(key, _WEIGHT_ORDER.index(name))
-            theta[name] = gain / math.sqrt(fan_in) * jax.random.normal(stream, shape)
+            # an array that is used in both directions acts twice: half the gain keeps the energy part as strong
+            share = 0.5 if name in ("energy_query", "energy_key", "memory") else 1.0
+            theta[name] = share * gain / math.sqrt(fan_in) * jax.random.normal(stream, shape)
         return theta
 
     def force(self, z: Array, x: Array, theta: Mapping[str, Array]) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +18,18 @@ import numpy as np
 from analogep.errors import NetlistError
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.element import GROUND, HELD, Element
-from analogep.netlist.elements import VSource
-from analogep.netlist.graph import Netlist
+from analogep.netlist.elements import VCCS, Capacitor, Resistor, VSource
+from analogep.netlist.graph import Bus, Netlist
+
+if TYPE_CHECKING:
+    from analogep.netlist.spice.write import Deck
 
 
 @dataclass(frozen=True, eq=False)
 class HeldRail(VSource):
     """A rail that holds voltages of the circuit for its adjoint; a deck has small-signal conductances instead."""
 
-    def spice(self, deck) -> Iterator[str]:
+    def spice(self, deck: Deck) -> Iterator[str]:
         return iter(())
 
 
@@ -34,10 +38,12 @@ class Transposed(Element):
     """The adjoint of a one-way nonlinear element: its small-signal conductances with their ports exchanged."""
 
     of: Element
+    ignored: tuple[str, ...] = ()
+    """Buses into which `of` pushes current to no effect, because an ideal source drives them."""
 
     @property
     def _outputs(self) -> tuple[str, ...]:
-        return (*self.of.drives, *self.of.forces)
+        return tuple(bus for bus in (*self.of.drives, *self.of.forces) if bus not in self.ignored)
 
     @property
     def terminals(self) -> Mapping[str, str]:
@@ -65,26 +71,30 @@ class Transposed(Element):
         slopes = small_signal(self.of, held, theta)
         out: Currents = {}
         for (target, source), slope in slopes.items():
+            if target in self.ignored:
+                continue
             part = jnp.tensordot(v[target], slope, axes=jnp.ndim(v[target]))
             out[source] = out.get(source, 0.0) + part
         return out
 
-    def spice(self, deck) -> Iterator[str]:
+    def spice(self, deck: Deck) -> Iterator[str]:
         missing = [bus for bus in self.held if bus not in deck.held]
         if missing:
             raise self._wrong(f"the adjoint deck needs the operating point of bus {missing[0]!r}: pass held=")
-        for (target, source), slope in small_signal(self.of, deck.held, deck.arrays).items():
-            if source not in deck.buses or target not in deck.buses:
+        slopes = small_signal(self.of, deck.held, deck.arrays)
+        for pair, ((target, source), slope) in enumerate(slopes.items()):
+            if source not in deck.buses or target not in deck.buses or target in self.ignored:
                 continue
             slope = np.asarray(slope)
             rank = len(deck.shape(target))
-            for flat in zip(*np.nonzero(slope), strict=True):
+            for flat in map(tuple, np.argwhere(slope)):
                 at, to = flat[:rank], flat[rank:]
                 if not (deck.exists(target, at) and deck.exists(source, to)):
                     continue
                 # current slope * lambda leaves the input's node
+                name = deck.instance(f"{self.name}.{pair}", (*at, *to))
                 yield (
-                    f"G{deck.instance(self.name, (*at, *to))} {deck.node(source, to)} 0 "
+                    f"G{name} {deck.node(source, to)} 0 "
                     f"{deck.node(target, at)} 0 {deck.number(slope[flat])}"
                 )
 
@@ -105,8 +115,9 @@ def small_signal(element: Element, v: Voltages, theta: Parameters) -> dict[tuple
             return {bus: -element.forced(local, theta, 0.0) for bus in element.forces}
         return element.currents(local, theta, 0.0)
 
-    slopes = jax.jacfwd(leaving, argnums=tuple(range(len(sources))))(*(jnp.asarray(v[bus], float) for bus in sources))
-    return {(target, source): slope for target, row in slopes.items() for source, slope in zip(sources, row, strict=True)}
+    at = [jnp.asarray(v[bus], float) for bus in sources]
+    rows = jax.jacfwd(leaving, argnums=tuple(range(len(sources))))(*at)
+    return {(target, source): slope for target, row in rows.items() for source, slope in zip(sources, row, strict=True)}
 
 
 def adjoint(netlist: Netlist, outputs: tuple[str, ...] | None = None) -> Netlist:
@@ -128,10 +139,11 @@ def adjoint(netlist: Netlist, outputs: tuple[str, ...] | None = None) -> Netlist
         If an output is not a bus of the netlist.
     """
     fixed = {e.a for e in netlist if isinstance(e, VSource)}
+    driven = {bus for e in netlist for bus in e.forces} - fixed
     for bus in outputs or ():
         if bus not in netlist.buses or bus in fixed:
             raise NetlistError(f"output {bus!r} is not a free bus of the netlist, so no current can be injected there")
-    parts = [part for element in netlist for part in element.adjoint() if not _idle(part, fixed)]
+    parts = [part for element in netlist for part in _parts(element, driven) if not _idle(part, fixed)]
     if outputs is not None:
         parts = _reached(parts, outputs)
     held = dict.fromkeys(bus for part in parts if isinstance(part, Transposed) for bus in part.held)
@@ -139,13 +151,37 @@ def adjoint(netlist: Netlist, outputs: tuple[str, ...] | None = None) -> Netlist
     live |= {bus for part in parts for bus in part.drives}
     rest = [VSource(f"rest.{bus}", bus, np.zeros(netlist.shape(bus))) for bus in netlist.buses if bus in fixed & live]
     rails = [HeldRail(HELD + bus, HELD + bus, np.zeros(netlist.shape(bus))) for bus in held]
-    buses = {name: bus for name, bus in netlist.buses.items() if name in live}
-    return Netlist(
-        buses=buses | {HELD + bus: netlist.buses[bus] for bus in held},
-        elements={part.name: part for part in (*parts, *rest, *rails)},
-        arrays={name: netlist.arrays[name] for name in netlist.arrays if any(p.array == name for p in parts)},
-        title=f"adjoint of {netlist.title}",
-    )
+    buses: dict[str, Bus] = {name: bus for name, bus in netlist.buses.items() if name in live}
+    used = {part.array for part in parts}
+    empty = Netlist(buses, {}, {n: g for n, g in netlist.arrays.items() if n in used}, f"adjoint of {netlist.title}")
+    return empty.add(*parts, *rest, *rails, buses={HELD + bus: netlist.buses[bus] for bus in held})
+
+
+def _parts(element: Element, driven: set[str]) -> tuple[Element, ...]:
+    """The element's adjoint, where it need be without its rows at ideally driven nodes.
+
+    Such a node takes any current without moving, so what an element pushes there is no term of an equation; what the
+    node's voltage pushes elsewhere through the element is.
+    """
+    ends = [bus for bus in dict.fromkeys(element.terminals.values()) if bus in driven]
+    if isinstance(element, Capacitor) and ends:
+        free = [bus for bus in (element.a, element.b) if bus not in driven and bus != GROUND]
+        return (replace(element, a=free[0], b=GROUND),) if free else ()
+    deaf = tuple(bus for bus in element.drives if bus in driven)
+    if not deaf:
+        return element.adjoint()
+    if element.array is not None:
+        raise element._wrong(
+            f"a programmable element pushes current into the ideally driven node {deaf[0]!r}, so its terminals do not "
+            "show its gradient; put a Buffer and a state between them"
+        )
+    if isinstance(element, Resistor):
+        free = [bus for bus in element.drives if bus not in driven]
+        parts = (Resistor(element.name, bus, GROUND, element.siemens) for bus in free)
+        push = (VCCS(f"{element.name}.drive", GROUND, deaf[0], bus, GROUND, element.siemens) for bus in free)
+        return (*parts, *push)
+    slopes = Transposed(element.name, element, deaf)
+    return (slopes,) if slopes._outputs and slopes.drives and element.adjoint() else ()
 
 
 def _idle(part: Element, fixed: set[str]) -> bool:
@@ -154,7 +190,7 @@ def _idle(part: Element, fixed: set[str]) -> bool:
     if two_way or not part.drives or part.forces:
         return False
     listens = [bus for bus in part.reads if not bus.startswith(HELD)]
-    return set(part.drives) <= fixed or bool(listens) and set(listens) <= fixed
+    return set(part.drives) <= fixed or (bool(listens) and set(listens) <= fixed)
 
 
 def _reached(parts: list[Element], outputs: tuple[str, ...]) -> list[Element]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import jax.numpy as jnp
 import numpy as np
 
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
-from analogep.netlist.element import Element
+from analogep.netlist.element import GROUND, Element
+
+if TYPE_CHECKING:
+    from analogep.netlist.graph import Bus
+    from analogep.netlist.spice.write import Deck
 
 
 def differential_pair(signed: Array, minimum: float = 0.0) -> tuple[Array, Array]:
@@ -87,9 +91,12 @@ class Crossbar(Element):
         product = across[0] * across[1]
         return product.sum(tuple(range(product.ndim - 2)))
 
-    def check(self, buses, arrays) -> None:
+    def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:
         if self.weights not in arrays:
-            raise self._wrong(f"array {self.weights!r} is missing; the netlist has {', '.join(sorted(arrays)) or 'none'}")
+            known = ", ".join(sorted(arrays)) or "none"
+            raise self._wrong(f"array {self.weights!r} is missing; the netlist has {known}")
+        if GROUND in (self.rows, self.columns):
+            raise self._wrong(f"it joins {self.rows!r} to {self.columns!r}; rows and columns must be buses, not ground")
         g = np.asarray(arrays[self.weights])
         rows, columns = buses[self.rows].shape, buses[self.columns].shape
         if not rows or not columns or rows[:-1] != columns[:-1] or g.shape != (columns[-1], rows[-1]):
@@ -105,7 +112,7 @@ class Crossbar(Element):
                 "(for signed weights use signed_resistive with dual rails)"
             )
 
-    def spice(self, deck) -> Iterator[str]:
+    def spice(self, deck: Deck) -> Iterator[str]:
         g = np.asarray(deck.arrays[self.weights])
         copies = deck.shape(self.rows)[:-1]
         devices = [(c, r, g[c, r]) for c, r in zip(*np.nonzero(g), strict=True)]

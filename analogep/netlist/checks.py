@@ -7,8 +7,8 @@ import numpy as np
 
 from analogep.errors import NetlistError
 from analogep.netlist.arrays import Crossbar
-from analogep.netlist.element import GROUND
-from analogep.netlist.elements import BSource, Capacitor, Resistor, Summer
+from analogep.netlist.element import GROUND, Element
+from analogep.netlist.elements import VCVS, Capacitor, Resistor, Summer, TwoTerminal
 from analogep.netlist.graph import Netlist, node_name
 
 
@@ -42,19 +42,21 @@ def _check_elements(netlist: Netlist) -> None:
         element.check(netlist.buses, netlist.arrays)
 
 
-def _check_broadcast(netlist: Netlist, element) -> None:
-    """Two-terminal and controlled elements connect buses of one shape, or scalar nodes to all of a bus."""
-    if isinstance(element, Crossbar) or not hasattr(element, "_pair"):
+def _check_broadcast(netlist: Netlist, element: Element) -> None:
+    """Two-terminal and controlled elements connect buses of one shape, node by node."""
+    if not isinstance(element, TwoTerminal | VCVS):
         return
-    shapes = {bus: netlist.shape(bus) for bus in element.terminals.values() if bus != GROUND}
-    full = {shape for shape in shapes.values() if shape != ()}
-    if len(full) > 1:
-        listed = ", ".join(f"{bus!r} {shape}" for bus, shape in shapes.items())
-        raise NetlistError(f"{type(element).__name__} {element.name!r}: buses of different shapes: {listed}")
-    if full and any(shapes.get(bus) == () for bus in element.drives):
+    buses = {bus: netlist.buses[bus] for bus in element.terminals.values() if bus != GROUND}
+    listed = ", ".join(f"{name!r} {bus.shape}" for name, bus in buses.items())
+    if len({bus.shape for bus in buses.values()}) > 1:
         raise NetlistError(
-            f"{type(element).__name__} {element.name!r}: it drives a scalar node from a bus of shape {full.pop()}; "
-            "use a Crossbar to sum a bus"
+            f"{type(element).__name__} {element.name!r}: buses of different shapes: {listed}; a Crossbar can join them"
+        )
+    if len({bus.indices.tobytes() for bus in buses.values() if bus.exists is not None}) > 1 or (
+        len({bus.exists is None for bus in buses.values()}) > 1
+    ):
+        raise NetlistError(
+            f"{type(element).__name__} {element.name!r}: not the same nodes are built in the buses {listed}"
         )
 
 
@@ -63,6 +65,8 @@ def _check_drivers(netlist: Netlist) -> None:
     for element in netlist:
         stages = (element.a,) if isinstance(element, Summer) else element.forces
         for bus in stages:
+            if bus == GROUND:
+                raise NetlistError(f"{type(element).__name__} {element.name!r} drives ground, node {GROUND!r}")
             if bus in forced:
                 raise NetlistError(
                     f"node {bus!r} is driven twice, by {forced[bus]!r} and {element.name!r}; remove one of them"
@@ -110,10 +114,12 @@ def _check_paths(netlist: Netlist) -> None:
         if isinstance(element, Summer):
             paths.add_edge(GROUND, element.a)
         elif isinstance(element, Resistor):
-            paths.add_edge(element.a, element.b)
-        elif isinstance(element, Crossbar) and element.coupling == "resistive":
-            paths.add_edge(element.rows, element.columns)
-        elif isinstance(element, BSource) and set(element.reads) & set(element.drives):
+            if np.any(np.asarray(element.conductance(netlist.arrays)) > 0):
+                paths.add_edge(element.a, element.b)
+        elif isinstance(element, Crossbar):
+            if element.coupling == "resistive" and np.any(np.asarray(netlist.arrays[element.weights]) > 0):
+                paths.add_edge(element.rows, element.columns)
+        elif isinstance(element, TwoTerminal) and set(element.reads) & set(element.drives):
             paths.add_edge(element.a, element.b)
     grounded = nx.node_connected_component(paths, GROUND)
     for bus in netlist.buses:

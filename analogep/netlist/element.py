@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from analogep.errors import NetlistError
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
@@ -20,7 +22,7 @@ HELD = "free."
 
 
 @dataclass(frozen=True, eq=False)
-class Element:
+class Element(ABC):
     """Base of all elements. Bus-valued fields connect whole buses; an element is its class's array of instances.
 
     A class states its terminals, which of them it reads (its current depends on their voltage), drives (it pushes
@@ -84,6 +86,15 @@ class Element:
     @abstractmethod
     def spice(self, deck: Deck) -> Iterator[str]:
         """SPICE lines of all instances, scalar nodes named by `deck.node`."""
+
+    def _check_values(self, what: str, values: Array | float, buses: Mapping[str, Bus]) -> None:
+        """Raise NetlistError unless `values` are finite numbers, one for all instances or one each."""
+        nodes = " and ".join(repr(bus) for bus in dict.fromkeys(self.terminals.values()))
+        if not np.all(np.isfinite(np.asarray(values, float))):
+            raise self._wrong(f"a {what} at {nodes} is not finite")
+        shape = max((buses[bus].shape for bus in self.terminals.values() if bus != GROUND), key=len, default=())
+        if np.ndim(values) and np.shape(values) != shape:
+            raise self._wrong(f"{what} of shape {np.shape(values)} at {nodes} of shape {shape}; give one, or one each")
 
     def _wrong(self, message: str) -> NetlistError:
         return NetlistError(f"{type(self).__name__} {self.name!r}: {message}")

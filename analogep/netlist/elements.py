@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,11 +16,15 @@ from analogep.netlist.element import GROUND, Element
 from analogep.netlist.expression import Expression, parse
 from analogep.netlist.waveforms import DC, PWL, Pulse
 
+if TYPE_CHECKING:
+    from analogep.netlist.graph import Bus
+    from analogep.netlist.spice.write import Deck
+
 Waveform = DC | Pulse | PWL
 
 
-def _volt(v: Voltages, bus: str) -> Array | float:
-    return 0.0 if bus == GROUND else v[bus]
+def _volt(v: Voltages, bus: str) -> Array:
+    return np.zeros(()) if bus == GROUND else v[bus]
 
 
 def _live(*buses: str) -> tuple[str, ...]:
@@ -46,7 +52,7 @@ class TwoTerminal(Element):
             out[self.b] = -current + out.get(self.b, 0.0)
         return out
 
-    def _lines(self, deck, letter: str, values: Array | float) -> Iterator[str]:
+    def _lines(self, deck: Deck, letter: str, values: Array | float) -> Iterator[str]:
         for index, nodes in deck.nodes(self.a, self.b):
             value = deck.at(values, index, deck.shape(self.a, self.b))
             yield f"{letter}{deck.instance(self.name, index)} {nodes[0]} {nodes[1]} {deck.number(value)}"
@@ -95,11 +101,12 @@ class Resistor(TwoTerminal):
     def local_product(self, pre: Voltages, post: Voltages) -> Array:
         return (_volt(pre, self.a) - _volt(pre, self.b)) * (_volt(post, self.a) - _volt(post, self.b))
 
-    def check(self, buses, arrays) -> None:
-        if self.array is None and np.any(np.asarray(self.siemens) < 0):
-            raise self._wrong(f"negative conductance {np.min(self.siemens):g} S between {self.a!r} and {self.b!r}")
+    def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:
+        siemens = _programmed(self, self.siemens, buses, arrays)
+        if np.any(np.asarray(siemens) < 0):
+            raise self._wrong(f"negative conductance {np.min(siemens):g} S between {self.a!r} and {self.b!r}")
 
-    def spice(self, deck) -> Iterator[str]:
+    def spice(self, deck: Deck) -> Iterator[str]:
         with np.errstate(divide="ignore"):
             ohms = 1.0 / np.asarray(self.conductance(deck.arrays), float)
         for line in self._lines(deck, "R", ohms):
@@ -116,13 +123,14 @@ class Capacitor(TwoTerminal):
     def adjoint(self) -> tuple[Element, ...]:
         return (self,)
 
-    def check(self, buses, arrays) -> None:
+    def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:
+        self._check_values("capacitance", self.farads, buses)
         if np.any(np.asarray(self.farads) <= 0):
             raise self._wrong(
                 f"capacitance {np.min(self.farads):g} F between {self.a!r} and {self.b!r}; it must be positive"
             )
 
-    def spice(self, deck) -> Iterator[str]:
+    def spice(self, deck: Deck) -> Iterator[str]:
         yield from self._lines(deck, "C", self.farads)
 
 
@@ -142,7 +150,11 @@ class ISource(TwoTerminal):
     def adjoint(self) -> tuple[Element, ...]:
         return ()
 
-    def spice(self, deck) -> Iterator[str]:
+    def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:
+        if not isinstance(self.value, Waveform):
+            self._check_values("current", self.value, buses)
+
+    def spice(self, deck: Deck) -> Iterator[str]:
         yield from _source_lines(self, deck, "I", self.a, self.b)
 
 
@@ -170,11 +182,27 @@ class VSource(Element):
     def adjoint(self) -> tuple[Element, ...]:
         return ()  # a source at rest is a short: the adjoint bus is ground
 
-    def spice(self, deck) -> Iterator[str]:
+    def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:
+        if not isinstance(self.value, Waveform):
+            self._check_values("voltage", self.value, buses)
+
+    def spice(self, deck: Deck) -> Iterator[str]:
         yield from _source_lines(self, deck, "V", self.a, GROUND)
 
 
-def _source_lines(source, deck, letter: str, a: str, b: str) -> Iterator[str]:
+def _programmed(
+    element: Element, siemens: float | Array | str, buses: Mapping[str, Bus], arrays: Mapping[str, Array]
+) -> Array | float:
+    """Conductances of an element, those of its programmable array if it names one, checked."""
+    values = arrays[siemens] if isinstance(siemens, str) else siemens
+    shape = max((buses[bus].shape for bus in element.terminals.values() if bus != GROUND), key=len, default=())
+    if isinstance(siemens, str) and np.shape(values) != shape:
+        raise element._wrong(f"array {siemens!r} of shape {np.shape(values)} between buses of shape {shape}")
+    element._check_values("conductance", values, buses)
+    return values
+
+
+def _source_lines(source: ISource | VSource, deck: Deck, letter: str, a: str, b: str) -> Iterator[str]:
     for index, nodes in deck.nodes(a, b):
         if isinstance(source.value, Waveform):
             value = source.value.spice()
@@ -217,7 +245,10 @@ class VCCS(TwoTerminal):
     def local_product(self, pre: Voltages, post: Voltages) -> Array:
         return (_volt(pre, self.c) - _volt(pre, self.d)) * (_volt(post, self.a) - _volt(post, self.b))
 
-    def spice(self, deck) -> Iterator[str]:
+    def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:
+        _programmed(self, self.siemens, buses, arrays)
+
+    def spice(self, deck: Deck) -> Iterator[str]:
         g = deck.arrays[self.siemens] if isinstance(self.siemens, str) else self.siemens
         for index, nodes in deck.nodes(self.a, self.b, self.c, self.d):
             value = deck.at(g, index, deck.shape(self.a, self.b, self.c, self.d))
@@ -257,11 +288,15 @@ class VCVS(Element):
         g = np.asarray(self.gain) * self.reference
         return (
             Summer(f"{self.name}.sum", self.a, self.reference),
-            VCCS(self.name, GROUND, self.c, self.a, GROUND, g),
-            *(() if self.d == GROUND else (VCCS(f"{self.name}.n", self.d, GROUND, self.a, GROUND, g),)),
+            VCCS(self.name, self.d, self.c, self.a, GROUND, g),
         )
 
-    def spice(self, deck) -> Iterator[str]:
+    def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:
+        self._check_values("gain", self.gain, buses)
+        if not (math.isfinite(self.reference) and self.reference > 0):
+            raise self._wrong(f"reference conductance {self.reference:g} S at {self.a!r}; it must be positive")
+
+    def spice(self, deck: Deck) -> Iterator[str]:
         for index, nodes in deck.nodes(self.a, GROUND, self.c, self.d):
             value = deck.at(self.gain, index, deck.shape(self.a, self.c, self.d))
             yield f"E{deck.instance(self.name, index)} {' '.join(nodes)} {deck.number(value)}"
@@ -294,11 +329,12 @@ class Summer(Element):
     def adjoint(self) -> tuple[Element, ...]:
         return (self,)
 
-    def check(self, buses, arrays) -> None:
+    def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:
+        self._check_values("reference conductance", self.siemens, buses)
         if np.any(np.asarray(self.siemens) <= 0):
-            raise self._wrong(f"reference conductance {np.min(self.siemens):g} S; it must be positive")
+            raise self._wrong(f"reference conductance {np.min(self.siemens):g} S at {self.a!r}; it must be positive")
 
-    def spice(self, deck) -> Iterator[str]:
+    def spice(self, deck: Deck) -> Iterator[str]:
         ohms = 1.0 / np.asarray(self.siemens, float)
         for index, nodes in deck.nodes(self.a):
             value = deck.at(ohms, index, deck.shape(self.a))
@@ -320,9 +356,10 @@ class BSource(TwoTerminal):
     @cached_property
     def expression(self) -> Expression:
         """The parsed expression."""
-        if (self.current is None) == (self.voltage is None):
+        texts = [text for text in (self.current, self.voltage) if text is not None]
+        if len(texts) != 1:
             raise self._wrong("give one of current= and voltage=")
-        return parse(self.current if self.current is not None else self.voltage)
+        return parse(texts[0])
 
     @property
     def terminals(self) -> Mapping[str, str]:
@@ -351,18 +388,17 @@ class BSource(TwoTerminal):
     def adjoint(self) -> tuple[Element, ...]:
         from analogep.netlist.adjoint import Transposed
 
-        if self.voltage is not None:
-            return (Summer(f"{self.name}.sum", self.a, 1.0), Transposed(self.name, self))
-        return (Transposed(self.name, self),)
+        slopes = (Transposed(self.name, self),) if self.reads else ()
+        return slopes if self.voltage is None else (Summer(f"{self.name}.sum", self.a, 1.0), *slopes)
 
-    def check(self, buses, arrays) -> None:
+    def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:
         if self.voltage is not None and self.b != GROUND:
             raise self._wrong(f"a voltage between {self.a!r} and {self.b!r}; the second node must be ground")
         for bus in self.terminals.values():
             if bus != GROUND and bus in buses and buses[bus].shape != ():
                 raise self._wrong(f"node {bus!r} is a bus of shape {buses[bus].shape}; it needs scalar nodes")
 
-    def spice(self, deck) -> Iterator[str]:
+    def spice(self, deck: Deck) -> Iterator[str]:
         kind = "I" if self.current is not None else "V"
         a, b = deck.node(self.a), deck.node(self.b)
-        yield f"B{deck.instance(self.name, ())} {a} {b} {kind}={self.expression.text}"
+        yield f"B{deck.instance(self.name, ())} {a} {b} {kind}={self.expression.spice()}"

@@ -52,7 +52,7 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., ArrayLike]]] = {
 }  # fmt: skip
 
 # operator -> (binding power, law); all group to the left
-BINARY: dict[str, tuple[int, Callable[[ArrayLike, ArrayLike], ArrayLike]]] = {
+BINARY: dict[str, tuple[int, Callable[..., ArrayLike]]] = {
     "||": (2, lambda a, b: _truth((a != 0) | (b != 0))), "&&": (3, lambda a, b: _truth((a != 0) & (b != 0))),
     "==": (4, lambda a, b: _truth(a == b)), "!=": (4, lambda a, b: _truth(a != b)),
     "<>": (4, lambda a, b: _truth(a != b)), ">": (5, lambda a, b: _truth(a > b)), "<": (5, lambda a, b: _truth(a < b)),
@@ -86,12 +86,14 @@ _NODE = re.compile(r"\s*([A-Za-z0-9_.:]+)", re.ASCII)
 class Expression:
     """A parsed expression: `text` as given, the `nodes` it reads in order of appearance, and a stack program.
 
-    Node names keep their case; ground ("0", "gnd") reads as 0 V and is not listed.
+    Node names keep their case; ground ("0", "gnd") reads as 0 V and is not listed. `spans` tells where the text names
+    a node (a str) or holds a number (a float): first and last position, and which.
     """
 
     text: str
     nodes: tuple[str, ...] = field(compare=False)
     program: tuple[tuple[str, str | float], ...] = field(compare=False, repr=False)
+    spans: tuple[tuple[int, int, str | float], ...] = field(compare=False, repr=False)
 
     def evaluate(self, voltages: Mapping[str, ArrayLike], time: ArrayLike = 0.0) -> jax.Array:
         """Value at the node `voltages` (volts; arrays broadcast) and `time` (seconds); differentiable by JAX.
@@ -100,7 +102,7 @@ class Expression:
         """
         stack: list[ArrayLike] = []
         for kind, payload in self.program:
-            if kind == "number":
+            if isinstance(payload, float):
                 stack.append(payload)
             elif kind == "time":
                 stack.append(jnp.asarray(time) * 1.0)
@@ -113,6 +115,22 @@ class Expression:
                 stack[-count:] = [law(*stack[-count:])]
         return jnp.asarray(stack[0], dtype=jnp.result_type(stack[0], float))
 
+    def renamed(self, names: Mapping[str, str]) -> "Expression":
+        """The same expression of other nodes: each one in `names` replaced, the others kept."""
+        return parse(self._rewritten(lambda item: names.get(item) if isinstance(item, str) else None))
+
+    def spice(self) -> str:
+        """The text for a B source, with numbers of more than 11 digits written so that ngspice keeps them."""
+        return self._rewritten(lambda item: _lasting(item) if isinstance(item, float) else None)
+
+    def _rewritten(self, change: Callable[[str | float], str | None]) -> str:
+        parts, done = [], 0
+        for start, end, item in self.spans:
+            new = change(item)
+            parts += [self.text[done:start], self.text[start:end] if new is None else new]
+            done = end
+        return "".join(parts) + self.text[done:]
+
 
 @functools.lru_cache(maxsize=4096)
 def parse(text: str) -> Expression:
@@ -121,7 +139,7 @@ def parse(text: str) -> Expression:
     parser.expression(0)
     if parser.kind != "end":
         raise parser.error(f"expected an operator, found {parser.token!r}")
-    return Expression(text, tuple(dict.fromkeys(parser.nodes)), tuple(parser.program))
+    return Expression(text, tuple(dict.fromkeys(parser.nodes)), tuple(parser.program), tuple(parser.spans))
 
 
 def literal(value: float) -> str:
@@ -129,6 +147,16 @@ def literal(value: float) -> str:
     head = f"{value:.10e}"
     rest = value - float(head)
     return f"({value!r})" if rest == 0 else f"({head}{rest:+.10e})"
+
+
+def _lasting(value: float) -> str | None:
+    """The literal of a number that ngspice would round, or None where its own text will do."""
+    return None if float(f"{value:.10e}") == value else literal(value)
+
+
+def _after_blanks(text: str, at: int) -> int:
+    match = _BLANKS.match(text, at)
+    return at if match is None else match.end()
 
 
 def _excerpt(text: str) -> str:
@@ -142,6 +170,7 @@ class _Parser:
         self.text, self.depth, self.end = text, 0, 0
         self.nodes: list[str] = []
         self.program: list[tuple[str, str | float]] = []
+        self.spans: list[tuple[int, int, str | float]] = []
         self.advance()
 
     def error(self, what: str) -> NetlistError:
@@ -149,13 +178,13 @@ class _Parser:
 
     def advance(self) -> None:
         match = _TOKEN.match(self.text, self.end)
-        self.start = _BLANKS.match(self.text, self.end).end()
+        self.start = _after_blanks(self.text, self.end)
         if match is None:
             self.kind, self.token = "end", "the end"
             if self.start < len(self.text):
                 raise self.error(f"unexpected character {self.text[self.start]!r}")
             return
-        self.kind = "number" if match["number"] else match.lastgroup
+        self.kind = "number" if match["number"] else str(match.lastgroup)
         self.token, self.match, self.end = match[0].strip(), match, match.end()
 
     def expect(self, token: str) -> None:
@@ -212,12 +241,13 @@ class _Parser:
         value = float(self.match["number"]) * (SUFFIXES[suffix] if suffix else 1.0)
         if not math.isfinite(value):
             raise self.error(f"number {self.token[:40]!r} is too large")
+        self.spans.append((self.start, self.end, value))
         return value
 
     def named(self, name: str) -> None:
         """A constant, `time`, a node voltage or a function call."""
         before = self.start
-        is_call = self.text.startswith("(", _BLANKS.match(self.text, self.end).end())
+        is_call = self.text.startswith("(", _after_blanks(self.text, self.end))
         if is_call and (name in FUNCTIONS or name == "v"):
             self.advance()
             return self.voltage() if name == "v" else self.call(name)
@@ -248,6 +278,7 @@ class _Parser:
             ground = node.lower() in GROUND
             self.program.append(("number", 0.0) if ground else ("node", node))
             self.nodes += [] if ground else [node]
+            self.spans.append((*match.span(1), node))
             self.advance()
             if index == 1:
                 self.program.append(("binary", "-"))

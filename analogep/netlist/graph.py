@@ -119,9 +119,7 @@ class Netlist:
             raise NetlistError(f"the netlist has no array {unknown[0]!r}; it has {', '.join(sorted(self.arrays))}")
         for name, value in arrays.items():
             if np.shape(value) != np.shape(self.arrays[name]):
-                raise NetlistError(
-                    f"array {name!r} has shape {np.shape(self.arrays[name])}, not {np.shape(value)}"
-                )
+                raise NetlistError(f"array {name!r} has shape {np.shape(self.arrays[name])}, not {np.shape(value)}")
         return replace(self, arrays={**self.arrays, **{k: np.asarray(v) for k, v in arrays.items()}})
 
     def replace_elements(self, *elements: Element) -> Netlist:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 from analogep.errors import NetlistError
 from analogep.netlist.element import GROUND, Element
-from analogep.netlist.elements import BSource
+from analogep.netlist.expression import parse
 from analogep.netlist.graph import Netlist
+
+if TYPE_CHECKING:
+    from analogep.netlist.spice.write import Deck
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +27,8 @@ class Subcircuit:
         for port in self.ports:
             if port not in self.netlist.buses:
                 raise NetlistError(f"subcircuit {self.name!r}: port {port!r} is not one of its nodes")
+            if self.netlist.buses[port].shape != ():
+                raise NetlistError(f"subcircuit {self.name!r}: port {port!r} is a bus; ports must be scalar nodes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +46,7 @@ class Instance(Element):
             )
         return dict(zip(self.subcircuit.ports, self.nodes, strict=True))
 
-    def spice(self, deck) -> Iterator[str]:
+    def spice(self, deck: Deck) -> Iterator[str]:
         inner = deck.inside(self.subcircuit.netlist)
         ports = " ".join(inner.node(port) for port in self.subcircuit.ports)
         body = [line for element in self.subcircuit.netlist for line in element.spice(inner)]
@@ -60,6 +66,7 @@ def flatten(netlist: Netlist) -> Netlist:
     flat = replace(netlist, elements={e.name: e for e in netlist if not isinstance(e, Instance)})
     for instance in (e for e in netlist if isinstance(e, Instance)):
         inner = flatten(instance.subcircuit.netlist)
+        _check_instance(netlist, instance, inner)
         names = {bus: f"{instance.name}.{bus}" for bus in inner.buses} | dict(instance.terminals) | {GROUND: GROUND}
         arrays = {array: f"{instance.name}.{array}" for array in inner.arrays}
         flat = flat.add(
@@ -70,16 +77,30 @@ def flatten(netlist: Netlist) -> Netlist:
     return flat
 
 
+def _check_instance(netlist: Netlist, instance: Instance, inner: Netlist) -> None:
+    """Scalar nodes outside, and inside no element that names a missing node."""
+    for port, node in instance.terminals.items():
+        if node in netlist.buses and netlist.shape(node) != ():
+            raise instance._wrong(
+                f"port {port!r} is connected to the bus {node!r} of shape {netlist.shape(node)}; it needs a scalar node"
+            )
+    for element in inner:
+        inside = f"inside {instance.subcircuit.name!r}, {element.name!r} names the"
+        missing = set(element.terminals.values()) - set(inner.buses) - {GROUND}
+        if missing:
+            raise instance._wrong(f"{inside} node {min(missing)!r}, which is missing")
+        if element.array is not None and element.array not in inner.arrays:
+            raise instance._wrong(f"{inside} array {element.array!r}, which is missing")
+
+
 def _renamed(element: Element, name: str, buses: Mapping[str, str], arrays: Mapping[str, str]) -> Element:
     """The element under another name, on other buses and arrays."""
-    if isinstance(element, BSource):
-        expression = element.expression.renamed(buses)
-        key = "current" if element.current is not None else "voltage"
-        return replace(element, name=name, a=buses[element.a], b=buses[element.b], **{key: expression.text})
-    changes: dict[str, object] = {"name": name}
+    changes: dict[str, Any] = {"name": name}
     for field in fields(element):
         value = getattr(element, field.name)
-        if field.name in ("a", "b", "c", "d", "rows", "columns", "output"):
+        if field.name in ("current", "voltage") and value is not None:
+            changes[field.name] = parse(value).renamed(buses).text
+        elif field.name in ("a", "b", "c", "d", "rows", "columns", "output"):
             changes[field.name] = buses[value]
         elif field.name == "inputs":
             changes[field.name] = tuple(buses[bus] for bus in value)

@@ -14,16 +14,29 @@ from typing import ClassVar
 import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from analogep.errors import NetlistError
 from analogep.simulate.circuit import Circuit
 
 _EXPLICIT, _IMPLICIT = diffrax.KenCarp4.tableau.tableaus
+_STAGES = len(_IMPLICIT.b_sol)
+
+
+def _square(rows) -> jax.Array:
+    """Lower-triangular coefficients as a square array, one row for each stage."""
+    return jnp.asarray(np.stack([np.pad(row, (0, _STAGES - len(row))) for row in ([], *rows)]))
+
+
+_A_EXPLICIT, _A_IMPLICIT = _square(_EXPLICIT.a_lower), _square(_IMPLICIT.a_lower)
+_C = jnp.asarray(np.concatenate([[0.0], _EXPLICIT.c]))
 
 
 class Cascade(diffrax.AbstractAdaptiveSolver):
     """Additive Runge-Kutta 4(3): explicit on the feedback buses of a circuit, implicit on its cells.
 
-    `args` of the solve are (x, theta, sources); the term is the circuit's rate in units of tau.
+    The state is the circuit's packed vector, `args` of the solve are (x, theta, sources), and the term is the circuit's
+    rate in units of tau.
     """
 
     circuit: Circuit
@@ -41,31 +54,38 @@ class Cascade(diffrax.AbstractAdaptiveSolver):
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         x, theta, sources = args
-        h, tau = t1 - t0, self.circuit.scale.seconds
-        walk, core = self.circuit.settled, self.circuit.core
-        # slopes of the explicit and of the implicit half, dv/d(t/tau)
-        slopes = [jax.lax.cond(made_jump, lambda: self.func(terms, t0, y0, args), lambda: solver_state)]
-
-        def combine(bus: str, weights) -> jax.Array:
-            return y0[bus] + h * sum(float(w) * k[bus] for w, k in zip(weights, slopes, strict=True) if w)
-
+        circuit, h = self.circuit, t1 - t0
+        tau, farads = circuit.scale.seconds, circuit.pack(_full(circuit.capacitance, circuit))
+        feedback = circuit.pack({name: np.full(bus.shape, name in circuit.core) for name, bus in circuit.states.items()})
         gamma = float(_IMPLICIT.a_diagonal[-1])
-        for explicit, implicit, c in zip(_EXPLICIT.a_lower, _IMPLICIT.a_lower, _EXPLICIT.c, strict=True):
-            feedback = {bus: combine(bus, explicit) for bus in core}
-            known = {bus: combine(bus, implicit) for bus in y0 if bus not in core}
-            companion = {bus: self.circuit.capacitance[bus] / (h * gamma * tau) for bus in known}
-            pushed = dict(sources or {})
-            for bus, g in companion.items():
-                pushed[bus] = pushed.get(bus, 0.0) + g * known[bus]
-            v, leaving = walk(feedback, x, theta, (t0 + float(c) * h) * tau, pushed, companion)
-            slope = {bus: -leaving[bus] * tau / self.circuit.capacitance[bus] for bus in core}
-            slopes.append(slope | {bus: (v[bus] - known[bus]) / (h * gamma) for bus in known})
-        y1 = {bus: combine(bus, _IMPLICIT.b_sol) for bus in y0}
-        error = {bus: h * sum(float(w) * k[bus] for w, k in zip(_IMPLICIT.b_error, slopes, strict=True)) for bus in y0}
+        companion = jnp.where(feedback, 0.0, farads / (h * gamma * tau))
+        loads = circuit.unpack(companion)
+        first = solver_state
+        if circuit.has_corners:  # only then can the slope at t0 differ from the last one
+            first = jax.lax.cond(made_jump, lambda: self.func(terms, t0, y0, args), lambda: solver_state)
+
+        def stage(n, slopes):
+            # one traced stage for all: the walk is the bulk of the program
+            known = y0 + h * jnp.where(feedback, _A_EXPLICIT[n] @ slopes, _A_IMPLICIT[n] @ slopes)
+            pushed = circuit.unpack(companion * known)
+            for bus, current in (sources or {}).items():
+                pushed[bus] = pushed.get(bus, 0.0) + current
+            at = circuit.unpack(known)
+            v, leaving = circuit.settled({b: at[b] for b in circuit.core}, x, theta, (t0 + _C[n] * h) * tau, pushed, loads)
+            i = circuit.pack({bus: leaving.get(bus, jnp.zeros(shape.shape)) for bus, shape in circuit.states.items()})
+            slope = jnp.where(feedback, -i * tau / farads, (circuit.pack(v) - known) / (h * gamma))
+            return slopes.at[n].set(slope)
+
+        slopes = jnp.zeros((_STAGES, *y0.shape)).at[0].set(first)
+        slopes = jax.lax.fori_loop(1, _STAGES, stage, slopes)
+        y1 = y0 + h * (_IMPLICIT.b_sol @ slopes)
         last = self.func(terms, t1, y1, args)
-        k0, k1 = (jax.tree.map(lambda k: h * k, ends) for ends in (slopes[0], last))
-        dense = {"y0": y0, "y1": y1, "k0": k0, "k1": k1}
-        return y1, error, dense, last, diffrax.RESULTS.successful
+        dense = {"y0": y0, "y1": y1, "k0": h * first, "k1": h * last}
+        return y1, h * (_IMPLICIT.b_error @ slopes), dense, last, diffrax.RESULTS.successful
+
+
+def _full(values, circuit: Circuit):
+    return {name: jnp.broadcast_to(values[name], bus.shape) for name, bus in circuit.states.items()}
 
 
 def solver(name: str, system) -> diffrax.AbstractSolver:
@@ -74,5 +94,7 @@ def solver(name: str, system) -> diffrax.AbstractSolver:
         stiff = isinstance(system, Circuit) and len(system.core) < len(system.states) and not system.floating
         name = "cascade" if stiff else "tsit5"
     if name == "cascade":
+        if not isinstance(system, Circuit) or system.floating:
+            raise NetlistError("solver 'cascade' needs a circuit whose capacitors all go to ground; choose 'kvaerno3'")
         return Cascade(system)
     return {"tsit5": diffrax.Tsit5, "kvaerno3": diffrax.Kvaerno3}[name]()

@@ -16,6 +16,7 @@ from analogep.netlist.element import GROUND, Element
 from analogep.netlist.elements import Capacitor, Resistor, Summer, VSource
 from analogep.netlist.graph import Netlist
 from analogep.netlist.subcircuit import flatten as flatten_instances
+from analogep.netlist.waveforms import PWL, Pulse
 from analogep.simulate.forward_only import forward_only as forward_only_barrier
 from analogep.simulate.system import System
 from analogep.units import Scale
@@ -55,9 +56,11 @@ class Evaluation:
         flow.add_nodes_from(active)
         dependent = [bus for bus in netlist.buses if bus not in known]
         flow.add_nodes_from(dependent)
+        forced = {bus for element in active for bus in element.forces}
         for element in active:
             flow.add_edges_from((bus, element) for bus in element.reads if bus not in known)
-            outputs = (*element.drives, *element.forces)
+            # current into an ideally driven bus does not move it
+            outputs = (*(bus for bus in element.drives if bus not in forced), *element.forces)
             flow.add_edges_from((element, bus) for bus in outputs if bus != GROUND and bus not in known)
         rank = {item: k for k, item in enumerate([*active, *dependent])}
         try:
@@ -87,7 +90,10 @@ class Evaluation:
         `loads` are extra conductances to ground at dependent buses: the companion models of an implicit step.
         """
         unknowns, x, theta, pushed = self.barrier((dict(unknowns), dict(x), dict(theta), dict(sources or {})))
-        v: dict[str, Array] = {bus: x[bus] if bus in x else e.forced({}, theta, t) for bus, e in self.sources.items()}
+        v: dict[str, Array] = {
+            bus: x[bus] if bus in x else jnp.broadcast_to(e.forced({}, theta, t), self.shapes[bus])
+            for bus, e in self.sources.items()
+        }
         v.update(unknowns)
         leaving: Currents = {}
         for step in self.steps:
@@ -110,6 +116,18 @@ class Evaluation:
         return v, out
 
 
+def _check_coupling(capacitor: Capacitor, fixed: Mapping[str, Element]) -> None:
+    """A capacitor between a state and a driven node that moves would carry a current that is not modelled."""
+    for driven, other in ((capacitor.a, capacitor.b), (capacitor.b, capacitor.a)):
+        source = fixed.get(driven)
+        still = isinstance(source, VSource) and not isinstance(source.value, Pulse | PWL)
+        if source is not None and not still and other != GROUND and other not in fixed:
+            raise NetlistError(
+                f"Capacitor {capacitor.name!r} couples the node {other!r} to {driven!r}, which {source.name!r} drives "
+                "ideally and which moves; put a Resistor and a Capacitor to ground between them"
+            )
+
+
 class Circuit(System):
     """A flat netlist as a System. Buses with capacitors are states; input rails may be set at run time.
 
@@ -130,13 +148,15 @@ class Circuit(System):
         self.netlist, self.scale = netlist, scale
         self.theta = dict(netlist.arrays)
         capacitors = [e for e in netlist if isinstance(e, Capacitor)]
-        self.floating = [e for e in capacitors if GROUND not in (e.a, e.b)]
+        fixed = {bus: e for e in netlist for bus in e.forces}
+        self.floating = [e for e in capacitors if not {e.a, e.b} & {GROUND, *fixed}]
+        for element in capacitors:
+            _check_coupling(element, fixed)
         stored: dict[str, np.ndarray] = {}
         for element in capacitors:
             for bus in {element.a, element.b} - {GROUND}:
                 full = np.broadcast_to(np.asarray(element.farads, float), netlist.shape(bus))
                 stored[bus] = stored.get(bus, np.zeros(netlist.shape(bus))) + full
-        fixed = {e.a for e in netlist if e.forces}
         self.capacitance = {bus: stored[bus] for bus in netlist.buses if bus in stored and bus not in fixed}
         self.states = {bus: netlist.buses[bus] for bus in self.capacitance}
         self._barrier = forward_only_barrier if forward_only else _no_barrier
@@ -185,8 +205,8 @@ class Circuit(System):
     def driven(self) -> dict[str, Array]:
         """Buses that follow ideally from the states, with the reference conductance of each (siemens)."""
         references = {e.a: e.siemens for e in self.netlist if isinstance(e, Summer)}
-        rest = [bus for e in self.netlist if not isinstance(e, VSource) for bus in e.forces]
-        return {**references, **{bus: 1.0 for bus in rest}}
+        amplifiers = [e for e in self.netlist if e.forces and not isinstance(e, VSource)]
+        return {**references, **{bus: getattr(e, "reference", 1.0) for e in amplifiers for bus in e.forces}}
 
     @cached_property
     def full(self) -> Evaluation:
@@ -201,11 +221,12 @@ class Circuit(System):
         """
         one_way = nx.DiGraph()
         held: set[str] = set()
+        forced = {bus for element in self.netlist for bus in element.forces}
         for element in self.netlist:
             if isinstance(element, VSource | Capacitor | Summer) or getattr(element, "shunts", None):
                 continue
             held |= set(element.reads) & set(element.drives)
-            outputs = (*element.drives, *element.forces)
+            outputs = {*element.drives} - forced | {*element.forces}
             one_way.add_edges_from((a, b) for a in element.reads for b in outputs if GROUND not in (a, b))
         shunted = {e.shunts for e in self.netlist if getattr(e, "shunts", None)}
         core = {bus for bus in self.states if bus in held or bus not in shunted}
@@ -236,6 +257,11 @@ class Circuit(System):
             for bus in part
         }
         return tuple(bus for bus in self.states if bus in cyclic) or tuple(self.states)
+
+    @cached_property
+    def has_corners(self) -> bool:
+        """Whether a source's waveform has corners in time."""
+        return any(isinstance(getattr(e, "value", None), Pulse | PWL) for e in self.netlist)
 
     def inputs(self) -> Mapping[str, VSource]:
         """Input rails by bus name."""

@@ -38,8 +38,8 @@ class Reduced:
         return dict(core), self.system.current(core, x, theta, 0.0, sources)
 
     def flatten(self, values: Voltages) -> jax.Array:
-        """Vector over the feedback buses."""
-        return jnp.concatenate([jnp.ravel(values[name]) for name in self.core])
+        """Vector over the feedback buses (empty where the circuit is a cascade without feedback)."""
+        return jnp.concatenate([jnp.zeros(0), *(jnp.ravel(values[name]) for name in self.core)])
 
     def unflatten(self, vector: jax.Array) -> dict[str, jax.Array]:
         """Inverse of `flatten`."""
@@ -57,6 +57,8 @@ class Reduced:
 
         at = self.flatten(core)
         scale = self.system.scale.siemens
+        if not at.size:
+            return lambda rhs: rhs
         if at.size <= DENSE_LIMIT:
             factors = jax.scipy.linalg.lu_factor(jax.jacfwd(leaving)(at) / scale)
             return lambda rhs: jax.scipy.linalg.lu_solve(factors, rhs / scale)

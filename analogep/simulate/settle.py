@@ -24,7 +24,7 @@ class SettleOptions:
     Parameters
     ----------
     horizon : longest time, in units of the system's tau.
-    approach : relative residual at which integration stops and polishing starts.
+    approach : relative residual at which integration stops and polishing starts; at most 1e-3 of the initial one.
     tolerance : relative residual that counts as settled.
     rtol : relative tolerance of the integrator; the absolute one is `rtol` of one unit.
     solver : `auto`, `tsit5` (explicit), `cascade` (implicit in the cells) or `kvaerno3` (implicit, dense Jacobians).
@@ -48,7 +48,8 @@ class Settled(NamedTuple):
     ----------
     v : state voltages.
     residual : rms of the leaving currents over g0 times the rms voltage.
-    converged : reached the steady state within the horizon, and the residual is within tolerance.
+    converged : integration reached the steady state within the horizon (polishing moved the state by less than 5 % of
+        its way), and the residual is within tolerance.
     steps : integrator steps.
     time : settling time in units of tau.
     """
@@ -84,7 +85,6 @@ def settle(
     *,
     v0: Voltages | None = None,
     sources: Voltages | None = None,
-    inverse: Solve | None = None,
     options: SettleOptions = SettleOptions(),
 ) -> Settled:
     """Settle a system from `v0` (0 V when None); batch it with vmap.
@@ -93,69 +93,98 @@ def settle(
     ----------
     x : input voltages.
     sources : constant currents into buses.
-    inverse : approximate solve with G, as `linear_response` gives; polishing then takes chord steps with it. None
-        takes Newton steps on the feedback buses.
     """
-    start = {name: jnp.asarray(value) for name, value in (system.zeros() | dict(v0 or {})).items()}
-    v, time, steps, arrived = _integrate(system, start, x, theta, sources, options)
-    v, residual = _polish(system, v, x, theta, sources, inverse, options)
-    return Settled(v, residual, arrived & (residual <= options.tolerance), steps, time)
+    return settle_near(system, x, theta, v0=v0, sources=sources, options=options)
+
+
+def settle_near(
+    system: System,
+    x: Voltages,
+    theta: Parameters,
+    *,
+    v0: Voltages | None = None,
+    sources: Voltages | None = None,
+    inverse: Solve | None = None,
+    options: SettleOptions = SettleOptions(),
+) -> Settled:
+    """`settle`, to be traced inside another jitted function.
+
+    Parameters
+    ----------
+    inverse : approximate solve with G, as `linear_response` gives about a state nearby; polishing then takes chord
+        steps with it. None takes Newton steps on the feedback buses.
+    """
+    start = system.pack({name: jnp.asarray(value) for name, value in (system.zeros() | dict(v0 or {})).items()})
+    reached, time, steps = _integrate(system, start, x, theta, sources, options)
+    v, residual = _polish(system, reached, x, theta, sources, inverse, options)
+    # polishing may only finish what integration began: a state that it has to carry far was not approached
+    settled = jnp.linalg.norm(v - reached) <= 0.05 * jnp.linalg.norm(v - start)
+    return Settled(system.unpack(v), residual, settled & (residual <= options.tolerance), steps, time)
+
+
+def packed_rate(system: System) -> diffrax.ODETerm:
+    """dv/d(t/tau) of the packed state, with args (x, theta, sources)."""
+    tau = system.scale.seconds
+
+    def rate(s, y, args):
+        x, theta, sources = args
+        return system.pack(system.rate(system.unpack(y), x, theta, s * tau, sources)) * tau
+
+    return diffrax.ODETerm(rate)
 
 
 def _integrate(system: System, start, x, theta, sources, options: SettleOptions):
-    tau, unit = system.scale.seconds, system.scale.volts
+    tau = system.scale.seconds
 
-    def rate(s, v, args):
-        return jax.tree.map(lambda r: r * tau, system.rate(v, *args[:2], s * tau, args[2]))
+    def residual(t, y) -> Array:
+        return system.residual(system.pack(system.current(system.unpack(y), x, theta, t * tau, sources)), y)
 
-    def steady(t, y, args, **_):
-        return system.residual(system.current(y, x, theta, t * tau, sources), y) <= options.approach
-
+    goal = jnp.minimum(options.approach, 1e-3 * residual(0.0, start))
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(rate),
+        packed_rate(system),
         solver(options.solver, system),
         t0=0.0,
         t1=options.horizon,
-        dt0=None,
+        dt0=1e-3,  # the controller finds its own step; probing for one would cost two more evaluations to compile
         y0=start,
         args=(x, theta, sources),
-        stepsize_controller=diffrax.PIDController(rtol=options.rtol, atol=options.rtol * unit),
-        event=diffrax.Event(steady),
+        stepsize_controller=diffrax.PIDController(rtol=options.rtol, atol=options.rtol * system.scale.volts),
+        event=diffrax.Event(lambda t, y, args, **_: residual(t, y) <= goal),
         max_steps=options.max_steps,
         throw=False,
         adjoint=diffrax.ForwardMode(),
     )
-    v = {name: value[-1] for name, value in solution.ys.items()}
-    arrived = steady(solution.ts[-1], v, None)
-    return v, solution.ts[-1], solution.stats["num_steps"], arrived
+    return solution.ys[-1], solution.ts[-1], solution.stats["num_steps"]
 
 
 def _polish(system: System, v, x, theta, sources, inverse: Solve | None, options: SettleOptions):
-    """Newton (or chord) steps until the residual is an order below tolerance, or stops falling."""
+    """Newton (or chord) steps until the residual is well below tolerance, or stops falling."""
     newton = Reduced(system)
 
-    def improve(v: Voltages) -> dict[str, Array]:
+    def current(v: Array) -> Array:
+        return system.pack(system.current(system.unpack(v), x, theta, 0.0, sources))
+
+    def improve(v: Array, i: Array) -> Array:
         if inverse is not None:
-            moved = inverse(jax.tree.map(jnp.negative, system.current(v, x, theta, 0.0, sources)))
-            return {name: v[name] + moved[name] for name in v}
-        core = {name: v[name] for name in newton.core}
+            return v - system.pack(inverse(system.unpack(i)))
+        at = system.unpack(v)
+        core = {name: at[name] for name in newton.core}
         solve = newton.inverse(core, x, theta, sources)
         _, leaving = newton.evaluate(core, x, theta, sources)
         core = newton.unflatten(newton.flatten(core) - solve(newton.flatten(leaving)))
-        return newton.evaluate(core, x, theta, sources)[0]
-
-    def residual(v: Voltages) -> Array:
-        return system.residual(system.current(v, x, theta, 0.0, sources), v)
+        return system.pack(newton.evaluate(core, x, theta, sources)[0])
 
     def again(state) -> Array:
-        _, now, before, count = state
+        _, _, now, before, count = state
         return (now > 1e-3 * options.tolerance) & (now < 0.5 * before) & (count < options.polish)
 
     def step(state):
-        v, now, _, count = state
-        better = improve(v)
-        return better, residual(better), now, count + 1
+        v, i, now, _, count = state
+        v = improve(v, i)
+        i = current(v)
+        return v, i, system.residual(i, v), now, count + 1
 
-    first = residual(v)
-    state = jax.lax.while_loop(again, step, (v, first, jnp.full_like(first, jnp.inf), 0))
-    return state[0], state[1]
+    i = current(v)
+    first = system.residual(i, v)
+    state = jax.lax.while_loop(again, step, (v, i, first, jnp.full_like(first, jnp.inf), 0))
+    return state[0], state[2]

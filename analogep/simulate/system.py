@@ -62,12 +62,22 @@ class System(ABC):
         """All states at 0 V."""
         return {name: jnp.zeros(bus.shape) for name, bus in self.states.items()}
 
-    def residual(self, i: Voltages, v: Voltages) -> Array:
-        """Size of the currents relative to the state: rms(i) over g0 rms(v), with g0 = `scale.siemens`."""
-        forces = sum(jnp.sum(jnp.square(i[bus])) for bus in self.states)
-        sizes = sum(jnp.sum(jnp.square(v[bus])) for bus in self.states)
+    def pack(self, v: Voltages) -> Array:
+        """One vector of all entries of all states, built or not: what integrators step."""
+        return jnp.concatenate([jnp.ravel(v[name]) for name in self.states])
+
+    def unpack(self, vector: Array) -> dict[str, Array]:
+        """Buses from the vector of `pack`."""
+        out, start = {}, 0
+        for name, bus in self.states.items():
+            out[name] = vector[start : start + bus.size].reshape(bus.shape)
+            start += bus.size
+        return out
+
+    def residual(self, i: Array, v: Array) -> Array:
+        """Size of packed currents relative to the packed state: rms(i) over g0 rms(v), with g0 = `scale.siemens`."""
         # the floor keeps an all-zero state from dividing by zero; it is 1e-12 of one unit
-        return jnp.sqrt(forces) / (self.scale.siemens * jnp.sqrt(sizes) + 1e-12 * self.scale.amperes)
+        return jnp.linalg.norm(i) / (self.scale.siemens * jnp.linalg.norm(v) + 1e-12 * self.scale.amperes)
 
     @cached_property
     def labels(self) -> list[str]:

@@ -16,6 +16,7 @@ from analogep.errors import ConvergenceError
 from analogep.netlist._types import Parameters, Voltages
 from analogep.simulate.cascade import solver as make_solver
 from analogep.simulate.circuit import Circuit
+from analogep.simulate.settle import packed_rate
 from analogep.simulate.system import System
 
 
@@ -40,20 +41,16 @@ def breakpoints(system: System, t_end: float) -> list[float]:
 @partial(jax.jit, static_argnames=("system", "solver", "rtol", "progress", "max_steps", "corners"))
 def _integrate(system, times, x, theta, v0, sources, solver, rtol, progress, max_steps, corners):
     tau = system.scale.seconds
-
-    def rate(s, v, args):
-        return jax.tree.map(lambda r: r * tau, system.rate(v, *args[:2], s * tau, args[2]))
-
     controller = diffrax.PIDController(rtol=rtol, atol=rtol * system.scale.volts)
     if corners:
         controller = diffrax.ClipStepSizeController(controller, jump_ts=jnp.asarray(corners) / tau)
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(rate),
+        packed_rate(system),
         make_solver(solver, system),
         t0=0.0,
         t1=times[-1] / tau,
-        dt0=None,
-        y0=v0,
+        dt0=1e-3,
+        y0=system.pack(v0),
         args=(x, theta, sources),
         saveat=diffrax.SaveAt(ts=times / tau),
         stepsize_controller=controller,
@@ -63,7 +60,7 @@ def _integrate(system, times, x, theta, v0, sources, solver, rtol, progress, max
         progress_meter=diffrax.TqdmProgressMeter() if progress else diffrax.NoProgressMeter(),
     )
     success = solution.result == diffrax.RESULTS.successful
-    return Waveforms(times, solution.ys, solution.stats["num_steps"], success)
+    return Waveforms(times, jax.vmap(system.unpack)(solution.ys), solution.stats["num_steps"], success)
 
 
 def transient(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from analogep.netlist._types import Array, Voltages
 from analogep.netlist.element import GROUND
 from analogep.netlist.graph import Bus, Netlist, node_name
 
+_NAME = re.compile(r"[\w.:+-]+", re.ASCII)
 WIDTH = 1000
 """Longest line before a continuation; ngspice reads far longer ones, people do not."""
 
@@ -40,7 +42,11 @@ class Deck:
 
     def node(self, bus: str, index: tuple[int, ...] = ()) -> str:
         """Scalar node name."""
-        return GROUND if bus == GROUND else node_name(bus, index)
+        if bus == GROUND:
+            return GROUND
+        if self.buses[bus].exists is not None and not self.exists(bus, index):
+            raise NetlistError(f"node {node_name(bus, index)!r} is not built, yet an element is connected to it")
+        return node_name(bus, index)
 
     def nodes(self, *buses: str) -> Iterator[tuple[tuple[int, ...], list[str]]]:
         """For each instance over equal-shaped buses (scalars joining all): index, and the nodes in order."""
@@ -75,11 +81,13 @@ def body(netlist: Netlist, held: Voltages | None = None) -> tuple[list[str], lis
     Raises
     ------
     NetlistError
-        If two buses give one node name, or an adjoint network comes without its operating point.
+        If two nodes or two primitives get one name (SPICE ignores case), a name is not one that SPICE reads, or an
+        adjoint network comes without its operating point.
     """
     _check_names(netlist)
     deck = Deck(netlist.buses, netlist.arrays, {k: np.asarray(v) for k, v in (held or {}).items()})
     lines = [line for element in netlist for line in element.spice(deck)]
+    _check_instances(lines)
     return [line for definition in deck.definitions.values() for line in definition], lines
 
 
@@ -108,7 +116,12 @@ def write(
     definitions, lines = body(netlist, held)
     settings = " ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in (options or {}).items())
     saves = [f".save {' '.join(f'v({name})' for name in save)}"] if save is not None else []
-    parts = [f"* {netlist.title}", *definitions, *lines, *([f".options {settings}"] if settings else [])]
+    parts = [
+        f"* {' '.join(netlist.title.split())}",
+        *definitions,
+        *lines,
+        *([f".options {settings}"] if settings else []),
+    ]
     return "\n".join(folded for line in [*parts, *saves, *analyses, ".end"] for folded in _fold(line)) + "\n"
 
 
@@ -116,24 +129,44 @@ def primitives(netlist: Netlist, held: Voltages | None = None) -> int:
     """Number of primitive elements in the deck, those inside subcircuit instances included."""
     definitions, lines = body(netlist, held)
     sizes: dict[str, int] = {}
+
+    def size(line: str) -> int:
+        if line[0] != "X":
+            return 1
+        return sizes[next(word for word in reversed(line.split()) if "=" not in word)]
+
     name = ""
-    for line in definitions:
+    for line in definitions:  # an inner subcircuit is defined before the one that uses it
         word = line.split()
         if word[0] == ".subckt":
             name, sizes[word[1]] = word[1], 0
         elif word[0] != ".ends":
-            sizes[name] += 1
-    called = (next(w for w in reversed(line.split()) if "=" not in w) for line in lines if line[0] in "Xx")
-    return sum(line[0] not in "Xx" for line in lines) + sum(sizes[name] for name in called)
+            sizes[name] += size(line)
+    return sum(map(size, lines))
 
 
 def _check_names(netlist: Netlist) -> None:
     seen: dict[str, str] = {}
+    for name in (*netlist.buses, *netlist.elements):
+        if not _NAME.fullmatch(name):
+            raise NetlistError(f"{name!r} cannot be a name in a SPICE deck; use letters, digits, '_', '.', ':'")
     for name, bus in netlist.buses.items():
+        if name.lower() in ("0", "gnd"):
+            raise NetlistError(f"bus {name!r} would be ground in a SPICE deck; rename it")
         for label in bus.labels(name):
-            if label in seen:
-                raise NetlistError(f"buses {seen[label]!r} and {name!r} both have a node {label!r}; rename one")
-            seen[label] = name
+            other = seen.setdefault(label.lower(), name)
+            if other != name:
+                raise NetlistError(f"buses {other!r} and {name!r} both have a node {label!r} in SPICE; rename one")
+
+
+def _check_instances(lines: list[str]) -> None:
+    """Every primitive has its own name."""
+    seen: set[str] = set()
+    for line in lines:
+        name = line.split(maxsplit=1)[0].lower()
+        if name in seen:
+            raise NetlistError(f"two primitives are called {name!r} in SPICE; rename an element")
+        seen.add(name)
 
 
 def _fold(line: str) -> Iterator[str]:

@@ -1,0 +1,184 @@
+"""Phases of a compiled circuit: what is added to it, and the signals that it then shows.
+
+FREE is the circuit at rest. NUDGED adds the output nudge, with its way back through the readout array. CORRECTED
+(AsymEP) nudges the logits and adds the current +2 A (v - v*) into the nodes, so that the nudged conductance matrix is
+S - A = G^T. TWIN is the adjoint network beside the circuit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from analogep.compile.transformer import LOGITS, PREDICTION, Compiled
+from analogep.learning.nudge import BETA, with_nudge
+from analogep.learning.rule import Phase
+from analogep.netlist._types import Array, Currents, Parameters, Voltages
+from analogep.netlist.adjoint import adjoint
+from analogep.netlist.element import HELD
+from analogep.simulate.circuit import Circuit
+from analogep.simulate.linear import linear_response
+from analogep.simulate.settle import Settled, SettleOptions, settle_near
+from analogep.simulate.system import System
+
+
+Tree = TypeVar("Tree")
+
+
+class Injected(System):
+    """A system with extra currents into its states that depend on their voltages."""
+
+    def __init__(self, base: System, inject: Callable[[Voltages], Currents]) -> None:
+        self.base, self.inject = base, inject
+        self.states, self.capacitance = base.states, base.capacitance
+        self.theta, self.scale = base.theta, base.scale
+
+    def current(self, v, x, theta, t=0.0, sources=None) -> Currents:
+        leaving, pushed = self.base.current(v, x, theta, t, sources), self.inject(v)
+        return {bus: leaving[bus] - pushed.get(bus, 0.0) for bus in self.states}
+
+    def voltages(self, v, x, theta, t=0.0, sources=None) -> dict[str, Array]:
+        return self.base.voltages(v, x, theta, t, sources)
+
+
+class PhaseRun(NamedTuple):
+    """Voltages of all buses in a phase, and how it settled."""
+
+    voltages: dict[str, jax.Array]
+    settled: Settled
+
+
+def nudge_options(options: SettleOptions, beta: float | Array) -> SettleOptions:
+    """Tolerances for a state displaced by about beta: small against that, polishing does the rest."""
+    return replace(options, rtol=min(options.rtol, 1e-6 * float(beta)))
+
+
+class CircuitPhases:
+    """The phases of one compiled circuit, all built forward-only.
+
+    Parameters
+    ----------
+    compiled : the circuit.
+    options : how every phase settles.
+    """
+
+    def __init__(self, compiled: Compiled, options: SettleOptions | None = None) -> None:
+        self.compiled, self.options = compiled, options or SettleOptions()
+        self.scale = compiled.scale
+        self.circuit = self._build(compiled.netlist)
+
+    def _build(self, netlist) -> Circuit:
+        return Circuit(netlist, self.compiled.scale, forward_only=True)
+
+    @cached_property
+    def nudged_circuit(self) -> Circuit:
+        """The circuit with nudge and return path."""
+        return self._build(with_nudge(self.compiled, return_path=True))
+
+    @cached_property
+    def output_nudged_circuit(self) -> Circuit:
+        """The circuit with the nudge at the logits only."""
+        return self._build(with_nudge(self.compiled, return_path=False))
+
+    @cached_property
+    def twin_circuit(self) -> Circuit:
+        """The adjoint network, as far as currents at the logits move it."""
+        return self._build(adjoint(self.compiled.netlist, outputs=(LOGITS,)))
+
+    @cached_property
+    def transposed_circuit(self) -> Circuit:
+        """The whole adjoint network, with which the 2A injection is made."""
+        return self._build(adjoint(self.compiled.netlist))
+
+    @property
+    def unit(self) -> float:
+        """Current times voltage that the nudge injects per unit of dL/dlogit at beta = 1."""
+        return self.scale.amperes * self.scale.volts
+
+    def free(self, x: Voltages, theta: Parameters, v0: Voltages | None = None) -> PhaseRun:
+        """Settle the circuit without a nudge, from 0 V or `v0`."""
+        settled = settle_near(self.circuit, x, theta, v0=v0, options=self.options)
+        return PhaseRun(self.circuit.voltages(settled.v, x, theta), settled)
+
+    def nudged(self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array, options: SettleOptions) -> PhaseRun:
+        """Settle with the nudge of strength beta from the free state."""
+        x = self._with_beta(free, x, beta)
+        near = linear_response(self.circuit, free.settled.v, x, theta)
+        settled = settle_near(self.nudged_circuit, x, theta, v0=free.settled.v, inverse=near, options=options)
+        return PhaseRun(self.nudged_circuit.voltages(settled.v, x, theta), settled)
+
+    def corrected(self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array, options: SettleOptions) -> PhaseRun:
+        """Settle with the nudge and the injected current +2 A (v - v*), built from the circuit and its adjoint."""
+        rest, held = free.settled.v, self.held(free)
+
+        def inject(v: Voltages) -> Currents:
+            away = {bus: v[bus] - rest[bus] for bus in rest}
+            forward = jax.jvp(lambda at: self.circuit.current(at, x, theta), (rest,), (away,))[1]
+            transposed = self.transposed_circuit.current(away, held, theta)
+            return {bus: forward[bus] - transposed[bus] for bus in rest}
+
+        nudged = self._with_beta(free, x, beta)
+        near = linear_response(self.transposed_circuit, jax.tree.map(jnp.zeros_like, rest), held, theta)
+        # the nudge enters where the adjoint equations have it: at the logits if they are states, else at z
+        base = self.nudged_circuit if self.compiled.level == "ideal" else self.output_nudged_circuit
+        system = Injected(base, inject)
+        settled = settle_near(system, nudged, theta, v0=rest, inverse=near, options=options)
+        return PhaseRun(system.voltages(settled.v, nudged, theta), settled)
+
+    def twin(self, free: PhaseRun, x: Voltages, theta: Parameters) -> PhaseRun:
+        """Settle the adjoint network with -dL/dv injected at the logits; it is linear, so beta is 1."""
+        held, pushed = self.held(free), self.output_push(free, x, theta)
+        settled = settle_near(self.twin_circuit, held, theta, sources=pushed, options=self.options)
+        return PhaseRun(self.twin_circuit.voltages(settled.v, held, theta, 0.0, pushed), settled)
+
+    def held(self, free: PhaseRun) -> dict[str, jax.Array]:
+        """Operating-point voltages on the held rails of the adjoint network."""
+        return {HELD + bus: value for bus, value in free.voltages.items()}
+
+    def _with_beta(self, free: PhaseRun, x: Voltages, beta: Array | float) -> dict[str, Array]:
+        """Rails of a nudged circuit."""
+        return {**x, BETA: jnp.asarray(beta * self.scale.volts), HELD + PREDICTION: free.voltages[PREDICTION]}
+
+    def output_push(self, free: PhaseRun, x: Voltages, theta: Parameters) -> Currents:
+        """Current w (y - p) into the logits at the free state, at beta = 1."""
+        at = self._with_beta(free, x, 1.0)
+        error = self.output_nudged_circuit.voltages(free.settled.v, at, theta)["error"]
+        return {LOGITS: self.scale.siemens * error}
+
+    @partial(jax.jit, static_argnames=("self", "phases", "beta"))
+    def run(self, x: Voltages, theta: Parameters, phases: frozenset[Phase], beta: float) -> dict[Phase, PhaseRun]:
+        """Run the free phase and those of `phases` for one sample."""
+        free = self.free(x, theta)
+        runs = {Phase.FREE: free}
+        near = nudge_options(self.options, beta)
+        pairs: Iterable[tuple[Callable, Phase, Phase]] = (
+            (self.nudged, Phase.NUDGED_PLUS, Phase.NUDGED_MINUS),
+            (self.corrected, Phase.CORRECTED_PLUS, Phase.CORRECTED_MINUS),
+        )
+        for program, plus, minus in pairs:
+            if phases & {plus, minus}:
+                # one after the other: batching the two would make the program larger than running them saves
+                both = jax.lax.map(lambda b, p=program: p(free, x, theta, b, near), jnp.array([beta, -beta]))
+                runs[plus], runs[minus] = (jax.tree.map(lambda leaf, k=k: leaf[k], both) for k in (0, 1))
+        if Phase.TWIN in phases:
+            runs[Phase.TWIN] = self.twin(free, x, theta)
+        return runs
+
+    def run_batch(
+        self, x: Voltages, theta: Parameters, phases: frozenset[Phase], beta: float
+    ) -> dict[Phase, PhaseRun]:
+        """`run` for every sample of a batch (leading axis of x)."""
+        return over_samples(lambda one: self.run(one, theta, phases, beta), x)
+
+
+def over_samples(program: Callable[[Voltages], Tree], x: Voltages) -> Tree:
+    """vmap over the leading axis of x; a single sample runs as it is, which compiles far faster."""
+    samples = len(next(iter(x.values())))
+    if samples > 1:
+        return jax.vmap(program)(dict(x))
+    return jax.tree.map(lambda leaf: leaf[None], program({name: value[0] for name, value in x.items()}))
