@@ -59,7 +59,7 @@ def test_a_crash_while_writing_keeps_the_old_checkpoint(saved, weights, monkeypa
 
 
 def test_places_that_cannot_be_written_are_refused(tmp_path, weights):
-    with pytest.raises(DataError, match="cannot write the checkpoint: No such file"):
+    with pytest.raises(DataError, match="cannot write the file: No such file"):
         checkpoint.save(tmp_path / "nowhere" / "model.npz", weights, VOCABULARY, model=MODEL)
 
 

@@ -32,7 +32,7 @@ def block(level):
     model = EquilibriumTransformer(4, 8, 2, 8, 5, 1.0, attention="mixed", asymmetry=0.4, layer_norm_epsilon=0.1)
     weights = model.init(jax.random.key(0), 0.6)
     token = np.concatenate([np.eye(5)[[0, 3, 1, 4]], np.eye(4)], axis=1)
-    netlist = compile_transformer(model, weights, level=level, scale=SCALE, epsilon=0.1).netlist
+    netlist = compile_transformer(model, weights, level=level, scale=SCALE, epsilon=0.2).netlist
     return netlist.replace_elements(VSource(INPUT, INPUT, SCALE.volts * token))
 
 
@@ -49,8 +49,8 @@ def test_operating_point_of_a_block(level):
 
 @pytest.mark.spice
 def test_transient_of_a_block():
-    netlist, end = block("parasitic"), 1.5 * TAU
-    (plot,) = run_deck(write(netlist, [f".tran {TAU / 50:g} {end:g} 0 {TAU / 200:g} uic"], options=EXACT))
+    netlist, end = block("parasitic"), TAU
+    (plot,) = run_deck(write(netlist, [f".tran {TAU / 50:g} {end:g} 0 {TAU / 100:g} uic"], options=EXACT))
     circuit = Circuit(netlist, SCALE)
     times = np.linspace(0, end, 31)[1:]
     waves = transient(circuit, times, {}, circuit.theta, rtol=1e-7)

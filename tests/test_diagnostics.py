@@ -40,14 +40,14 @@ def fine_peak(J, horizon, count=4000):
 
 
 class Linear(System):
-    """C dv/dt = -G v."""
+    """C dv/dt = -G v, with G in theta."""
 
-    def __init__(self, G, C, scale):
-        self.G, self.states, self.capacitance = G, {"v": Bus((len(G),))}, {"v": np.asarray(C, float)}
+    def __init__(self, C, scale):
+        self.states, self.capacitance = {"v": Bus((len(C),))}, {"v": np.asarray(C, float)}
         self.theta, self.scale = {}, scale
 
     def current(self, v, x, theta, t=0.0, sources=None):
-        return {"v": jnp.asarray(self.G) @ v["v"]}
+        return {"v": jnp.asarray(theta["G"]) @ v["v"]}
 
     def voltages(self, v, x, theta, t=0.0, sources=None):
         return dict(v)
@@ -303,23 +303,22 @@ def test_lyapunov_exponent_of_linear_systems():
     rng = np.random.default_rng(7)
     C = 10.0 ** rng.uniform(-0.5, 0.5, 6)
     reciprocal = -(random_matrix(6) + random_matrix(6).T) / 4 - 2 * np.eye(6)
+    system, v0 = Linear(C * SCALE.farads, SCALE), {"v": 0.1 * np.ones(6)}
     for J in (reciprocal, jordan(6, -1.5), random_matrix(6, 1) / 3 - np.eye(6)):
         root = np.sqrt(C)
-        G = -root[:, None] * J * root[None, :]  # so that J is the Jacobian in the C metric
-        system = Linear(G * SCALE.siemens, C * SCALE.farads, SCALE)
+        theta = {"G": -root[:, None] * J * root[None, :] * SCALE.siemens}  # so that J is the Jacobian in the C metric
         alpha, omega = np.max(np.linalg.eigvals(J).real), dx.numerical_abscissa(J)
-        v0 = {"v": 0.1 * np.ones(6)}
-        long = dx.finite_time_lyapunov(system, v0, {}, {}, 300.0)
+        long = dx.finite_time_lyapunov(system, v0, {}, theta, 300.0)
         assert long == pytest.approx(alpha, abs=0.06)
         for seed in range(3):
-            short = dx.finite_time_lyapunov(system, v0, {}, {}, 2.0, align=0.0, key=jax.random.key(seed))
+            short = dx.finite_time_lyapunov(system, v0, {}, theta, 2.0, align=0.0, key=jax.random.key(seed))
             assert short <= omega + 1e-4
 
 
 def test_a_trajectory_that_runs_away_is_an_error():
-    system = Linear(-400.0 * np.eye(2), np.ones(2), Scale())
+    system, theta = Linear(np.ones(2), Scale()), {"G": -400.0 * np.eye(2)}
     with pytest.raises(ConvergenceError, match="runs away or is stiff"):
-        dx.finite_time_lyapunov(system, {"v": np.ones(2)}, {}, {}, 10.0)
+        dx.finite_time_lyapunov(system, {"v": np.ones(2)}, {}, theta, 10.0)
 
 
 # ---- a transformer block ---------------------------------------------------------------------------------------------

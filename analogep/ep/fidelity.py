@@ -33,7 +33,9 @@ class Fidelity:
 def _compare(estimate: np.ndarray, reference: np.ndarray) -> Fidelity:
     size, scale = np.linalg.norm(estimate), np.linalg.norm(reference)
     if scale == 0:
-        return Fidelity(1.0 if size == 0 else 0.0, 0.0 if size == 0 else float("inf"), 1.0 if size == 0 else float("inf"))
+        return Fidelity(
+            1.0 if size == 0 else 0.0, 0.0 if size == 0 else float("inf"), 1.0 if size == 0 else float("inf")
+        )
     cosine = float(estimate @ reference / (size * scale)) if size > 0 else 0.0
     return Fidelity(cosine, float(np.linalg.norm(estimate - reference) / scale), float(size / scale))
 

@@ -80,7 +80,9 @@ class ModelPhases:
             (False, Phase.NUDGED_PLUS, Phase.NUDGED_MINUS),
             (True, Phase.CORRECTED_PLUS, Phase.CORRECTED_MINUS),
         ):
-            both = jax.lax.map(lambda b, t=transposed: self._nudged(free, x, theta, b, near, t), jnp.array([beta, -beta]))
+            both = jax.lax.map(
+                lambda b, t=transposed: self._nudged(free, x, theta, b, near, t), jnp.array([beta, -beta])
+            )
             runs[plus], runs[minus] = (jax.tree.map(lambda leaf, k=k: leaf[k], both) for k in (0, 1))
         twin = Linear(self.system, self.system.conductance(settled.v, x, theta).T)
         push = {"z": self.output_force(settled.v["z"], x, theta)}

@@ -26,7 +26,6 @@ from analogep.simulate.linear import linear_response
 from analogep.simulate.settle import Settled, SettleOptions, settle_near
 from analogep.simulate.system import System
 
-
 Tree = TypeVar("Tree")
 
 
@@ -107,12 +106,14 @@ class CircuitPhases:
 
     def nudged(self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array, options: SettleOptions) -> PhaseRun:
         """Settle with the nudge of strength beta from the free state."""
-        x = self._with_beta(free, x, beta)
+        x = self.nudged_inputs(free, x, beta)
         near = linear_response(self.circuit, free.settled.v, x, theta)
         settled = settle_near(self.nudged_circuit, x, theta, v0=free.settled.v, inverse=near, options=options)
         return PhaseRun(self.nudged_circuit.voltages(settled.v, x, theta), settled)
 
-    def corrected(self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array, options: SettleOptions) -> PhaseRun:
+    def corrected(
+        self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array, options: SettleOptions
+    ) -> PhaseRun:
         """Settle with the nudge and the injected current +2 A (v - v*), built from the circuit and its adjoint."""
         rest, held = free.settled.v, self.held(free)
 
@@ -122,7 +123,7 @@ class CircuitPhases:
             transposed = self.transposed_circuit.current(away, held, theta)
             return {bus: forward[bus] - transposed[bus] for bus in rest}
 
-        nudged = self._with_beta(free, x, beta)
+        nudged = self.nudged_inputs(free, x, beta)
         near = linear_response(self.transposed_circuit, jax.tree.map(jnp.zeros_like, rest), held, theta)
         # the nudge enters where the adjoint equations have it: at the logits if they are states, else at z
         base = self.nudged_circuit if self.compiled.level == "ideal" else self.output_nudged_circuit
@@ -140,13 +141,13 @@ class CircuitPhases:
         """Operating-point voltages on the held rails of the adjoint network."""
         return {HELD + bus: value for bus, value in free.voltages.items()}
 
-    def _with_beta(self, free: PhaseRun, x: Voltages, beta: Array | float) -> dict[str, Array]:
+    def nudged_inputs(self, free: PhaseRun, x: Voltages, beta: Array | float) -> dict[str, Array]:
         """Rails of a nudged circuit."""
         return {**x, BETA: jnp.asarray(beta * self.scale.volts), HELD + PREDICTION: free.voltages[PREDICTION]}
 
     def output_push(self, free: PhaseRun, x: Voltages, theta: Parameters) -> Currents:
         """Current w (y - p) into the logits at the free state, at beta = 1."""
-        at = self._with_beta(free, x, 1.0)
+        at = self.nudged_inputs(free, x, 1.0)
         error = self.output_nudged_circuit.voltages(free.settled.v, at, theta)["error"]
         return {LOGITS: self.scale.siemens * error}
 
@@ -169,9 +170,7 @@ class CircuitPhases:
             runs[Phase.TWIN] = self.twin(free, x, theta)
         return runs
 
-    def run_batch(
-        self, x: Voltages, theta: Parameters, phases: frozenset[Phase], beta: float
-    ) -> dict[Phase, PhaseRun]:
+    def run_batch(self, x: Voltages, theta: Parameters, phases: frozenset[Phase], beta: float) -> dict[Phase, PhaseRun]:
         """`run` for every sample of a batch (leading axis of x)."""
         return over_samples(lambda one: self.run(one, theta, phases, beta), x)
 

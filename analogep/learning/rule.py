@@ -66,7 +66,9 @@ class Rule:
         return frozenset(phase for term in self.terms for phase in (term.pre, term.post))
 
 
-def local_gradient(rule: Rule, netlist: Netlist, signals: Signals, beta: float | Array, unit: float) -> dict[str, Array]:
+def local_gradient(
+    rule: Rule, netlist: Netlist, signals: Signals, beta: float | Array, unit: float
+) -> dict[str, Array]:
     """Gradient of the loss for every programmable array, from signals at its own terminals (1/siemens).
 
     Parameters

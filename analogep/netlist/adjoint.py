@@ -93,10 +93,7 @@ class Transposed(Element):
                     continue
                 # current slope * lambda leaves the input's node
                 name = deck.instance(f"{self.name}.{pair}", (*at, *to))
-                yield (
-                    f"G{name} {deck.node(source, to)} 0 "
-                    f"{deck.node(target, at)} 0 {deck.number(slope[flat])}"
-                )
+                yield (f"G{name} {deck.node(source, to)} 0 {deck.node(target, at)} 0 {deck.number(slope[flat])}")
 
 
 def small_signal(element: Element, v: Voltages, theta: Parameters) -> dict[tuple[str, str], Array]:

@@ -11,7 +11,22 @@ from matplotlib.path import Path
 
 from analogep.plot.feedback import Columns, Feedback
 from analogep.plot.layout import Item, Layers, heights, layers
-from analogep.plot.pen import ELEMENT, GAP, MARGIN, NAME, PORT, ROUTE, SHAPE, Box, Pen, shape_text, text_width
+from analogep.plot.pen import (
+    ELEMENT,
+    GAP,
+    MARGIN,
+    NAME,
+    PORT,
+    ROUTE,
+    SHAPE,
+    WIDTH,
+    Box,
+    Pen,
+    legend_columns,
+    legend_handles,
+    shape_text,
+    text_width,
+)
 from analogep.plot.style import TITLE, new_figure
 
 
@@ -37,11 +52,13 @@ def block_diagram(graph: nx.MultiDiGraph, ax: Axes | None = None, *, title: str 
     routed = Feedback(graph, found, boxes, x)
     bottom, top = routed.extent
     left, right = routed.sides
-    legend_rows = 1 if right - left > 8.5 else 2
-    low, high = bottom - 0.24 * legend_rows - 0.06, top + (0.34 if title else 0.0)
+    left, right = min(left, (left + right - WIDTH) / 2), max(right, (left + right + WIDTH) / 2)
+    handles = legend_handles(graph)
+    columns = legend_columns(handles, right - left)
+    low, high = bottom - 0.24 * -(-len(handles) // columns) - 0.06, top + (0.34 if title else 0.0)
     width, height = right - left + 2 * MARGIN, high - low + 2 * MARGIN
     if ax is None:
-        ax = new_figure((width, height), layout=None).add_axes((0, 0, 1, 1))
+        ax = new_figure((width, height), constrained=False).add_axes((0, 0, 1, 1))
     figure = ax.get_figure(root=True)
     assert figure is not None
     ax.set(xlim=(left - MARGIN, right + MARGIN), ylim=(low - MARGIN, high + MARGIN), aspect="equal")
@@ -50,8 +67,8 @@ def block_diagram(graph: nx.MultiDiGraph, ax: Axes | None = None, *, title: str 
     inches = figure.get_size_inches()
     scale = float(min(place.width * inches[0] / width, place.height * inches[1] / height))
     draw = Pen(ax, scale)
-    for u, v in found.routes:
-        _forward(draw, graph, found, boxes, x, u, v)
+    for ends in found.routes:
+        _forward(draw, graph, found, boxes, x, ends)
     column = {item: k for k, items in enumerate(found.columns) for item in items}
     for bus in graph:
         for label, height in boxes[bus].ports.items():
@@ -59,7 +76,7 @@ def block_diagram(graph: nx.MultiDiGraph, ax: Axes | None = None, *, title: str 
     routed.draw(draw)
     for bus, data in graph.nodes(data=True):
         draw.bus(str(bus), boxes[bus], tuple(data.get("shape", ())), data.get("kind", "driven"))
-    draw.legend(graph, legend_rows, (left + right) / 2, low)
+    draw.legend(handles, columns, (left + right) / 2, low)
     if title:
         draw.text(left, high, title, TITLE, weight="bold", ha="left", va="top")
     return ax
@@ -107,7 +124,7 @@ def _place(graph: nx.MultiDiGraph, found: Layers) -> tuple[dict[Item, Box], Colu
     return boxes, columns
 
 
-def _straighten(found: Layers, boxes: dict[Item, Box], slack: float = 0.16) -> None:
+def _straighten(found: Layers, boxes: dict[Item, Box], slack: float = 0.21) -> None:
     """Remove small steps: bends take the height of what comes before, and so does the only arrow into a bus."""
     entering = Counter(v for _, v in found.links)
     for a, b in found.links:
@@ -122,9 +139,10 @@ def _straighten(found: Layers, boxes: dict[Item, Box], slack: float = 0.16) -> N
 
 
 def _forward(
-    draw: Pen, graph: nx.MultiDiGraph, found: Layers, boxes: dict[Item, Box], x: Columns, u: Item, v: Item
+    draw: Pen, graph: nx.MultiDiGraph, found: Layers, boxes: dict[Item, Box], x: Columns, ends: tuple[Item, Item]
 ) -> None:
-    """The edges from u to v: bends between the columns, straight through every column on the way."""
+    """The edges between two buses: bends between the columns, straight through every column on the way."""
+    u, v = ends
     column = next(k for k, items in enumerate(found.columns) if u in items)
     back = set(found.feedback)
     for key, data in graph.get_edge_data(u, v).items():

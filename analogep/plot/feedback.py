@@ -7,7 +7,7 @@ from collections import defaultdict
 import networkx as nx
 
 from analogep.plot.layout import Item, Layers
-from analogep.plot.pen import ELEMENT, LANE, Box, Pen, rounded
+from analogep.plot.pen import ELEMENT, LANE, Box, Pen, rounded, text_width
 
 Columns = list[tuple[float, float, float]]
 """Of each column: where its arrows' straight ends begin, its left and its right edge."""
@@ -50,12 +50,16 @@ class Feedback:
 
     @property
     def sides(self) -> tuple[float, float]:
-        """Leftmost and rightmost point, risers beside the outer columns included."""
+        """Leftmost and rightmost point, with the risers beside the outer columns and the labels of lanes."""
         left, right = (self.x[0][1], self.x[-1][2]) if self.x else (0.0, 1.0)
         ends = [(side, u, v) for side, lane in self.lanes.items() for u, v, _ in lane]
         outer = any(self._beyond(u, side) and self.column[u] == len(self.x) - 1 for side, u, _ in ends)
         inner = any(self._beyond(v, side) and self.column[v] == 0 for side, _, v in ends)
-        return left - (0.4 if inner else 0.0), right + (0.4 if outer else 0.0)
+        labels = [
+            self.boxes[v].x + self.boxes[v].width + 0.12 + text_width(str(data.get("label", key)), ELEMENT)
+            for v, key, data in ((v, key, self.graph.edges[u, v, key]) for u, v, key in self.found.feedback)
+        ]
+        return left - (0.4 if inner else 0.0), max([right + (0.4 if outer else 0.0), *labels])
 
     def draw(self, pen: Pen) -> None:
         """Every lane with its label, then the loops of a bus onto itself."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.transforms import Transform
 from numpy.typing import ArrayLike
 
 from analogep.errors import DataError
@@ -23,9 +24,6 @@ from analogep.plot.style import (
     split,
     warn,
 )
-
-_COLUMNS = (1.24, 1.52)
-"""Where the numbers beside the error axes end, in widths of these axes."""
 
 
 def estimator_bars(
@@ -59,7 +57,7 @@ def estimator_bars(
         np.array([float(estimators[name].get(key, np.nan)) for name in names])
         for key in ("cosine", "relative_error", "norm_ratio")
     )
-    ax = dressed(ax, (8.6, 0.9 + 0.42 * max(len(names), 2)))
+    ax = dressed(ax, (9.0, 0.9 + 0.42 * max(len(names), 2)))
     right = split(ax, 1, 2, ratios=(1, 1))
     rows = np.arange(len(names))
     usable = np.isfinite(cosine) & np.isfinite(error)
@@ -78,11 +76,8 @@ def estimator_bars(
         inside = c > 0.35
         ax.text(c - 0.015 if inside else max(c, 0) + 0.015, row, _cosine(c), ha="right" if inside else "left",
                 va="center", fontsize=SMALL, color="white" if inside else INK, fontweight="bold")  # fmt: skip
-        for x, text in ((_COLUMNS[0], f"{e:.1e}"), (_COLUMNS[1], f"{r:.4f}" if np.isfinite(r) else "n/a")):
-            right.text(x, row, text, va="center", ha="right", fontsize=SMALL, color=INK,
-                       transform=right.get_yaxis_transform())  # fmt: skip
-    for x, text in zip(_COLUMNS, ("error", "norm ratio"), strict=True):
-        right.text(x, 1.03, text, ha="right", fontsize=SMALL, color=GRAY, transform=right.transAxes)
+        _beside(right, (1, row), right.get_yaxis_transform(), f"{e:.1e}", f"{r:.4f}" if np.isfinite(r) else "n/a")
+    _beside(right, (1, 1.05), right.transAxes, "error", "norm ratio", color=GRAY)
     for axes in (ax, right):
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(False, axis="y")
@@ -161,6 +156,13 @@ def _error_axis(ax: Axes, error: np.ndarray, usable: np.ndarray) -> None:
                 markerfacecolor=VERMILION if error[row] > 0 else "white")  # fmt: skip
     ax.xaxis.set_major_locator(LogLocator(numticks=6))
     ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _beside(ax: Axes, at: tuple[float, float], transform: Transform, *texts: str, color: str = INK) -> None:
+    """Two columns of text to the right of the axes."""
+    for text, points in zip(texts, (52, 112), strict=True):
+        ax.annotate(text, at, (points, 0), xycoords=transform, textcoords="offset points", ha="right", va="center",
+                    fontsize=SMALL, color=color, annotation_clip=False)  # fmt: skip
 
 
 def _cosine(value: float) -> str:

@@ -18,8 +18,8 @@ from analogep.plot.style import BLUE, GRAY, GREEN, INK, ORANGE, PURPLE, SMALL
 
 NAME, SHAPE, ELEMENT = 10.5, 8.0, 8.0
 """Font sizes in points, of an unscaled diagram."""
-ROUTE, LANE, PORT, GAP, MARGIN = 0.3, 0.24, 0.22, 0.2, 0.12
-"""Inches: width of the zone where edges bend, spacing of feedback lanes, of arrows into a box, of boxes, border."""
+ROUTE, LANE, PORT, GAP, MARGIN, WIDTH = 0.3, 0.24, 0.22, 0.2, 0.12, 4.0
+"""Inches: zone where edges bend, spacing of feedback lanes, of arrows into a box, of boxes; border, least width."""
 
 BUSES = {
     "input": ("input", "#fbf1dc", ORANGE),
@@ -103,17 +103,37 @@ class Pen:
         self.text(box.x, box.y + 0.03, name, NAME, ha="center", va="bottom", weight="bold")
         self.text(box.x, box.y - 0.04, shape_text(shape), SHAPE, ha="center", va="top", color=GRAY)
 
-    def legend(self, graph: nx.MultiDiGraph, rows: int, x: float, y: float) -> None:
-        kinds = {kind or "driven" for _, kind in graph.nodes(data="kind")}
-        edges = {kind or "cell" for *_, kind in graph.edges(data="kind")}
-        handles: list[Patch | Line2D] = [
-            Patch(facecolor=face, edgecolor=edge, linewidth=1.1 * self.scale, label=label)
-            for kind, (label, face, edge) in BUSES.items() if kind in kinds
-        ]  # fmt: skip
-        handles += [Line2D([], [], label=label, **style) for kind, (label, style) in EDGES.items() if kind in edges]
-        if handles:
-            self.ax.legend(
-                handles=handles, loc="lower center", bbox_to_anchor=(x, y), bbox_transform=self.ax.transData,
-                ncols=-(-len(handles) // rows), fontsize=SMALL * self.scale, frameon=False, labelcolor=INK,
-                borderaxespad=0, borderpad=0,
-            )  # fmt: skip
+    def legend(self, handles: list[Patch | Line2D], columns: int, x: float, y: float) -> None:
+        if not handles:
+            return
+        for handle in handles:
+            handle.set_linewidth(handle.get_linewidth() * self.scale)
+        self.ax.legend(
+            handles=handles, loc="lower center", bbox_to_anchor=(x, y), bbox_transform=self.ax.transData, ncols=columns,
+            fontsize=SMALL * self.scale, frameon=False, labelcolor=INK, borderaxespad=0, borderpad=0,
+        )  # fmt: skip
+
+
+def legend_handles(graph: nx.MultiDiGraph) -> list[Patch | Line2D]:
+    """One entry for every kind of bus and element in the graph."""
+    buses = {kind or "driven" for _, kind in graph.nodes(data="kind")}
+    edges = {kind or "cell" for *_, kind in graph.edges(data="kind")}
+    patches = [
+        Patch(facecolor=face, edgecolor=edge, linewidth=1.1, label=label)
+        for kind, (label, face, edge) in BUSES.items()
+        if kind in buses
+    ]
+    return [
+        *patches,
+        *(Line2D([], [], label=label, **style) for kind, (label, style) in EDGES.items() if kind in edges),
+    ]
+
+
+def legend_columns(handles: list[Patch | Line2D], width: float) -> int:
+    """How many entries fit side by side in `width` inches."""
+    sizes = [text_width(str(handle.get_label()), SMALL) + 0.6 for handle in handles]
+    for columns in range(len(sizes), 1, -1):
+        rows = -(-len(sizes) // columns)
+        if sum(max(sizes[k : k + rows]) for k in range(0, len(sizes), rows)) <= width:
+            return columns
+    return 1

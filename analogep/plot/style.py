@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
 # Okabe & Ito 2008, "Color Universal Design": told apart with every common color vision deficiency.
@@ -26,11 +27,10 @@ _PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "
 _SI = {"s", "V", "A", "S", "F", "Hz"}
 
 
-def new_figure(size: tuple[float, float], layout: Literal["constrained"] | None = "constrained") -> Figure:
+def new_figure(size: tuple[float, float], *, constrained: bool = True) -> Figure:
     """An Agg figure outside pyplot's global state; `size` in inches."""
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08) if constrained else None
     figure = Figure(figsize=size, layout=layout, facecolor="white")
-    if layout:
-        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
     FigureCanvasAgg(figure)
     return figure
 

@@ -40,6 +40,8 @@ class Cascade(diffrax.AbstractAdaptiveSolver):
     """
 
     circuit: Circuit
+    still: bool = False
+    """Whether waveforms are held at their value at t = 0."""
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar = diffrax.ThirdOrderHermitePolynomialInterpolation
 
@@ -55,8 +57,10 @@ class Cascade(diffrax.AbstractAdaptiveSolver):
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         x, theta, sources = args
         circuit, h = self.circuit, t1 - t0
-        tau, farads = circuit.scale.seconds, circuit.pack(_full(circuit.capacitance, circuit))
-        feedback = circuit.pack({name: np.full(bus.shape, name in circuit.core) for name, bus in circuit.states.items()})
+        tau, clock = circuit.scale.seconds, 0.0 if self.still else circuit.scale.seconds
+        farads = circuit.pack(_full(circuit.capacitance, circuit))
+        core = circuit.core
+        feedback = circuit.pack({name: np.full(bus.shape, name in core) for name, bus in circuit.states.items()})
         gamma = float(_IMPLICIT.a_diagonal[-1])
         companion = jnp.where(feedback, 0.0, farads / (h * gamma * tau))
         loads = circuit.unpack(companion)
@@ -71,7 +75,8 @@ class Cascade(diffrax.AbstractAdaptiveSolver):
             for bus, current in (sources or {}).items():
                 pushed[bus] = pushed.get(bus, 0.0) + current
             at = circuit.unpack(known)
-            v, leaving = circuit.settled({b: at[b] for b in circuit.core}, x, theta, (t0 + _C[n] * h) * tau, pushed, loads)
+            time = (t0 + _C[n] * h) * clock
+            v, leaving = circuit.settled({bus: at[bus] for bus in core}, x, theta, time, pushed, loads)
             i = circuit.pack({bus: leaving.get(bus, jnp.zeros(shape.shape)) for bus, shape in circuit.states.items()})
             slope = jnp.where(feedback, -i * tau / farads, (circuit.pack(v) - known) / (h * gamma))
             return slopes.at[n].set(slope)
@@ -88,13 +93,23 @@ def _full(values, circuit: Circuit):
     return {name: jnp.broadcast_to(values[name], bus.shape) for name, bus in circuit.states.items()}
 
 
-def solver(name: str, system) -> diffrax.AbstractSolver:
-    """The diffrax solver called `name`; `auto` is the cascade for circuits with cell poles, else Tsit5."""
+def solver(name: str, system, *, still: bool = False) -> diffrax.AbstractSolver:
+    """The diffrax solver called `name`; `auto` is the cascade for circuits with cell poles, else Tsit5.
+
+    Parameters
+    ----------
+    still : hold waveforms at their value at t = 0, as the term of the solve must do as well.
+
+    Raises
+    ------
+    NetlistError
+        If the cascade is asked for a system that is no circuit, or that has capacitors between live nodes.
+    """
     if name == "auto":
         stiff = isinstance(system, Circuit) and len(system.core) < len(system.states) and not system.floating
         name = "cascade" if stiff else "tsit5"
     if name == "cascade":
         if not isinstance(system, Circuit) or system.floating:
             raise NetlistError("solver 'cascade' needs a circuit whose capacitors all go to ground; choose 'kvaerno3'")
-        return Cascade(system)
+        return Cascade(system, still)
     return {"tsit5": diffrax.Tsit5, "kvaerno3": diffrax.Kvaerno3}[name]()

@@ -87,7 +87,7 @@ def settle(
     sources: Voltages | None = None,
     options: SettleOptions = SettleOptions(),
 ) -> Settled:
-    """Settle a system from `v0` (0 V when None); batch it with vmap.
+    """Settle a system from `v0` (0 V when None), sources held at their value at t = 0; batch it with vmap.
 
     Parameters
     ----------
@@ -118,38 +118,38 @@ def settle_near(
     reached, time, steps = _integrate(system, start, x, theta, sources, options)
     v, residual = _polish(system, reached, x, theta, sources, inverse, options)
     # polishing may only finish what integration began: a state that it has to carry far was not approached
-    settled = jnp.linalg.norm(v - reached) <= 0.05 * jnp.linalg.norm(v - start)
+    near = 0.05 * jnp.linalg.norm(v - start) + options.tolerance * jnp.linalg.norm(v)
+    settled = jnp.linalg.norm(v - reached) <= near
     return Settled(system.unpack(v), residual, settled & (residual <= options.tolerance), steps, time)
 
 
-def packed_rate(system: System) -> diffrax.ODETerm:
-    """dv/d(t/tau) of the packed state, with args (x, theta, sources)."""
+def packed_rate(system: System, *, still: bool = False) -> diffrax.ODETerm:
+    """dv/d(t/tau) of the packed state, with args (x, theta, sources); `still` holds waveforms at t = 0."""
     tau = system.scale.seconds
+    clock = 0.0 if still else tau
 
     def rate(s, y, args):
         x, theta, sources = args
-        return system.pack(system.rate(system.unpack(y), x, theta, s * tau, sources)) * tau
+        return system.pack(system.rate(system.unpack(y), x, theta, s * clock, sources)) * tau
 
     return diffrax.ODETerm(rate)
 
 
 def _integrate(system: System, start, x, theta, sources, options: SettleOptions):
-    tau = system.scale.seconds
+    def residual(y: Array) -> Array:
+        return system.residual(system.pack(system.current(system.unpack(y), x, theta, 0.0, sources)), y)
 
-    def residual(t, y) -> Array:
-        return system.residual(system.pack(system.current(system.unpack(y), x, theta, t * tau, sources)), y)
-
-    goal = jnp.minimum(options.approach, 1e-3 * residual(0.0, start))
+    goal = jnp.maximum(jnp.minimum(options.approach, 1e-3 * residual(start)), options.tolerance)
     solution = diffrax.diffeqsolve(
-        packed_rate(system),
-        solver(options.solver, system),
+        packed_rate(system, still=True),
+        solver(options.solver, system, still=True),
         t0=0.0,
         t1=options.horizon,
         dt0=1e-3,  # the controller finds its own step; probing for one would cost two more evaluations to compile
         y0=start,
         args=(x, theta, sources),
         stepsize_controller=diffrax.PIDController(rtol=options.rtol, atol=options.rtol * system.scale.volts),
-        event=diffrax.Event(lambda t, y, args, **_: residual(t, y) <= goal),
+        event=diffrax.Event(lambda t, y, args, **_: residual(y) <= goal),
         max_steps=options.max_steps,
         throw=False,
         adjoint=diffrax.ForwardMode(),

@@ -2,7 +2,6 @@
 
 import json
 import os
-import uuid
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analogep.errors import DataError
+from analogep.files import whole_file
 from analogep.training.text import Vocabulary
 
 FORMAT = 1
@@ -65,18 +65,11 @@ def save(path: Path, weights: Mapping[str, ArrayLike], vocabulary: Vocabulary, *
     # Code points rather than strings: numpy drops trailing NULs from its strings.
     arrays["vocabulary"] = np.asarray([ord(character) for character in vocabulary.characters], dtype=np.uint32)
     arrays["model"] = np.asarray(json.dumps(dict(model)))
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("xb") as file:
-            # Through a dict, since savez takes names as keywords and mypy would match them with its options.
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot write the checkpoint: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open("xb") as file:
+        # Through a dict, since savez takes names as keywords and mypy would match them with its options.
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Checkpoint:
@@ -104,11 +97,12 @@ def load(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> 
         raise DataError(f"{path}: checkpoint format {found}, but this version reads format {FORMAT}")
     weights = {name.removeprefix(_WEIGHT): array for name, array in arrays.items() if name.startswith(_WEIGHT)}
     if shapes is not None:
-        _check_shapes(path, weights, shapes)
+        check_shapes(path, weights, shapes)
     return Checkpoint(weights=weights, vocabulary=vocabulary, model=model)
 
 
-def _check_shapes(path: Path, weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_shapes(path: Path, weights: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise DataError, naming the weight, unless the weights are those of a model with these shapes."""
     if missing := sorted(shapes.keys() - weights.keys()):
         raise DataError(f"{path}: weight {missing[0]} is missing")
     if surplus := sorted(weights.keys() - shapes.keys()):

@@ -93,12 +93,10 @@ def build(spec: Spec) -> Problem:
         table.layer_norm_epsilon,
     )
     check_objective(model, spec.data.objective)
-    if stored:
+    if stored and table.checkpoint:
         _check_model(spec, stored.model)
         weights = {name: np.asarray(value, float) for name, value in stored.weights.items()}
-        wrong = [n for n, shape in model.weight_shapes.items() if n not in weights or weights[n].shape != shape]
-        if wrong:
-            raise SpecError(f"model.checkpoint: {table.checkpoint} has no weights {wrong[0]!r} of this model's shape")
+        checkpoint.check_shapes(table.checkpoint, weights, model.weight_shapes)
     else:
         drawn = model.init(jax.random.key(spec.seed), table.gain)
         weights = {name: np.asarray(value) for name, value in drawn.items()}

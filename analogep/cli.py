@@ -1,0 +1,249 @@
+"""The command line: `analogep VERB [SPEC.toml] [--set key=value ...] [-o PATH] [--json]`.
+
+Human text goes to stderr, one JSON object to stdout with --json. Exit codes: 0 done, 1 a verdict failed, 2 bad input,
+3 a solve did not converge. Heavy imports wait until the spec has been read, so bad input is refused at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from analogep.environment import versions
+from analogep.errors import AnalogepError, SpecError
+from analogep.files import whole_file
+from analogep.spec import Spec, load_spec
+
+app = typer.Typer(
+    help="Transformers as analog circuits that learn by local updates.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+stderr = Console(stderr=True, highlight=False)
+
+SpecFile = Annotated[Path | None, typer.Argument(metavar="[SPEC.toml]", help="Spec; the built-in small one if absent.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; repeatable.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="PATH", help="Where to write the result.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+class Run:
+    """One invocation: its spec, its clock, and how it reports."""
+
+    def __init__(self, path: Path | None, overrides: list[str] | None, as_json: bool) -> None:
+        self.begin, self.as_json = time.perf_counter(), as_json
+        if path is not None and path.suffix.lower() not in (".toml", ""):
+            raise SpecError(f"{path}: expected a spec in TOML; SPICE decks are not read yet")
+        self.spec: Spec = load_spec(path, overrides or [])
+
+    def finish(self, result: Mapping[str, Any], tables: list[Table], output: Path | None = None) -> None:
+        """Print tables on stderr, and the JSON object to stdout and to `output` where asked for."""
+        seconds = time.perf_counter() - self.begin
+        whole = {**result, "versions": versions(), "seed": self.spec.seed, "wall_seconds": seconds}
+        text = json.dumps(_plain(whole), indent=2, allow_nan=False)
+        for table in tables:
+            stderr.print(table)
+        if output is not None:
+            with whole_file(output) as partial:
+                partial.write_text(text + "\n", encoding="utf-8")
+            stderr.print(f"wrote {output}")
+        if self.as_json:
+            print(text)
+
+
+def _plain(value: Any) -> Any:
+    """Data as JSON has it: plain numbers, and null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int):
+        return value
+    if hasattr(value, "tolist") and getattr(value, "ndim", 0):
+        return _plain(value.tolist())
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column == columns[0] else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check versions, float64, the jax miscompilation, ngspice, PySpice and the GPU."""
+    from analogep.doctor import examine
+
+    run = Run(None, None, as_json)
+    checks = examine()
+    rows = [[c.name, "ok" if c.ok else ("FAIL" if c.needed else "absent"), c.detail] for c in checks]
+    result = {"checks": {c.name: {"ok": bool(c.ok), "detail": c.detail} for c in checks}}
+    run.finish(result, [_table("doctor", ["check", "", "detail"], rows)])
+    if not all(c.ok for c in checks if c.needed):
+        raise typer.Exit(1)
+
+
+@app.command("compile")
+def compile_(spec: SpecFile = None, sets: Set = None, output: Output = None, as_json: AsJson = False) -> None:
+    """Compile a spec into a netlist and summarize it."""
+    run = Run(spec, sets, as_json)
+    from analogep.compile.summary import summarize
+    from analogep.training.problem import build
+
+    summary = summarize(build(run.spec).compiled())
+    rows = [
+        [key.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value)]
+        for key, value in summary.items()
+    ]
+    run.finish(summary, [_table("netlist", ["quantity", "value"], rows)], output)
+
+
+@app.command()
+def export(
+    spec: SpecFile = None,
+    sets: Set = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    phase: Annotated[Literal["free", "nudged", "adjoint"], typer.Option(help="Which circuit to write.")] = "free",
+    dialect: Annotated[Literal["ngspice"], typer.Option(help="SPICE dialect.")] = "ngspice",
+    check: Annotated[bool, typer.Option("--check", help="Run the deck in ngspice and compare every node.")] = False,
+) -> None:
+    """Write a SPICE deck of a phase; with --check, verify it against ngspice."""
+    run = Run(spec, sets, as_json)
+    from analogep.verbs import export_phase
+
+    with stderr.status(f"settling the {phase} phase"):
+        exported = export_phase(run.spec, phase, check=check)
+    result: dict[str, Any] = {"phase": phase, "dialect": dialect, **exported.summary}
+    if output is not None:
+        with whole_file(output) as partial:
+            partial.write_text(exported.deck, encoding="utf-8")
+        result["deck"] = str(output)
+        stderr.print(f"wrote {output}")
+    elif not as_json and not check:
+        print(exported.deck, end="")
+    rows = [[key, f"{value:.3g}" if isinstance(value, float) else str(value)] for key, value in exported.rows]
+    run.finish(result, [_table(f"deck of the {phase} phase", ["quantity", "value"], rows)])
+    if not exported.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def simulate(
+    spec: SpecFile = None,
+    sets: Set = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    op: Annotated[bool, typer.Option("--op", help="Operating point (the default).")] = False,
+    tran: Annotated[bool, typer.Option("--tran", help="Transient from 0 V.")] = False,
+    horizon: Annotated[float, typer.Option(min=1e-6, help="End of the transient, in units of tau.")] = 10.0,
+    points: Annotated[int, typer.Option(min=2, help="Samples of the transient.")] = 201,
+    backend: Annotated[Literal["jax", "ngspice", "both"], typer.Option(help="Simulator.")] = "jax",
+) -> None:
+    """Simulate the circuit of a spec: operating point, transient, or both; -o writes a netCDF dataset."""
+    run = Run(spec, sets, as_json)
+    from analogep.verbs import simulate as run_simulation
+
+    analyses = [name for name, asked in (("op", op or not tran), ("tran", tran)) if asked]
+    with stderr.status("simulating"):
+        result, dataset = run_simulation(run.spec, analyses, backend, horizon=horizon, points=points)
+    if output is not None:
+        with whole_file(output) as partial:
+            dataset.to_netcdf(partial, engine="h5netcdf")
+        stderr.print(f"wrote {output}")
+    rows = [[bus, f"{low:.4g}", f"{high:.4g}"] for bus, (low, high) in result["range_volts"].items()]
+    tables = [_table("settled voltages", ["bus", "lowest V", "highest V"], rows)]
+    if "spice" in result:
+        shown = [[key, f"{value:.3g}"] for key, value in result["spice"].items() if isinstance(value, float)]
+        tables.append(_table("against ngspice", ["quantity", "value"], shown))
+    run.finish(result, tables)
+
+
+@app.command()
+def diagnose(spec: SpecFile = None, sets: Set = None, output: Output = None, as_json: AsJson = False) -> None:
+    """The stability panel of the circuit at its operating point."""
+    run = Run(spec, sets, as_json)
+    from analogep.verbs import diagnose as run_diagnosis
+
+    with stderr.status("settling and taking the circuit apart"):
+        panel = run_diagnosis(run.spec)
+    result = panel.to_dict()
+    rows = [[key.replace("_", " "), f"{value:.5g}"] for key, value in result.items() if isinstance(value, float | int)]
+    run.finish(result, [_table("stability panel (rates per tau)", ["quantity", "value"], rows)], output)
+
+
+@app.command()
+def compare(
+    spec: SpecFile = None,
+    sets: Set = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    system: Annotated[
+        Literal["circuit", "model"], typer.Option(help="The compiled circuit, or F(z) itself.")
+    ] = "circuit",
+) -> None:
+    """Local estimators against the implicit and BPTT oracles."""
+    run = Run(spec, sets, as_json)
+    from analogep.verbs import compare as run_comparison
+
+    with stderr.status("running the phases and the oracles"):
+        comparison = run_comparison(run.spec, system)
+    result = {"system": system, **comparison.to_dict()}
+    named = list(result["estimators"].items()) + [(k, result[k]) for k in ("bptt", "circuit_bptt") if k in result]
+    rows = [
+        [name, f"{row['cosine']:.8f}", f"{row['relative_error']:.2e}", f"{row['norm_ratio']:.5f}", _locality(row)]
+        for name, row in named
+    ]
+    title = f"gradient against the implicit oracle (loss {result['loss']:.4f} nats)"
+    run.finish(result, [_table(title, ["estimator", "cosine", "relative error", "norm ratio", "local"], rows)], output)
+    if not comparison.converged:
+        failed = [name for name, row in comparison.rows.items() if not row.converged]
+        stderr.print(f"not converged: {', '.join(failed)}", style="red")
+        raise typer.Exit(3)
+
+
+def _locality(row: Mapping[str, Any]) -> str:
+    return {True: "yes", False: "no"}.get(row.get("local"), "oracle")
+
+
+@app.command()
+def demo(sets: Set = None, output: Output = None, as_json: AsJson = False) -> None:
+    """The main job on real text, end to end, with an HTML report."""
+    run = Run(None, sets, as_json)
+    from analogep.demo import run_demo
+
+    result = run_demo(run.spec, output or Path("demo-report"), stderr)
+    run.finish(result, [])
+
+
+def main() -> None:
+    """Entry point: deliberate errors become one line on stderr and their exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except AnalogepError as error:
+        stderr.print(f"analogep: {error}", style="red", markup=False)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        stderr.print("analogep: interrupted", style="red")
+        code = 130
+    raise SystemExit(code if isinstance(code, int) else 0)
