@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import click
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from analogep.environment import versions
@@ -82,7 +83,7 @@ def _table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
     for column in columns:
         table.add_column(column, justify="left" if column == columns[0] else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))
     return table
 
 
@@ -227,23 +228,21 @@ def _locality(row: Mapping[str, Any]) -> str:
 def demo(sets: Set = None, output: Output = None, as_json: AsJson = False) -> None:
     """The main job on real text, end to end, with an HTML report."""
     run = Run(None, sets, as_json)
-    from analogep.demo import run_demo
+    # several jobs share the cores, and BLAS threads that fight over them are far slower than one each
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from analogep.demo import demonstrate, write_report
 
-    result = run_demo(run.spec, output or Path("demo-report"), stderr)
-    run.finish(result, [])
+    results = demonstrate(run.spec, stderr)
+    page = write_report(results, output or Path("demo-report"), time.perf_counter() - run.begin)
+    stderr.print(f"report: {page}")
+    rows = [[key.replace("_", " "), f"{value:.5g}"] for key, value in results.numbers.items()]
+    run.finish({**results.numbers, "report": str(page)}, [_table("demo", ["quantity", "value"], rows)])
 
 
 def main() -> None:
     """Entry point: deliberate errors become one line on stderr and their exit code."""
     try:
-        code = app(standalone_mode=False)
+        app()
     except AnalogepError as error:
-        stderr.print(f"analogep: {error}", style="red", markup=False)
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except (click.Abort, KeyboardInterrupt):
-        stderr.print("analogep: interrupted", style="red")
-        code = 130
-    raise SystemExit(code if isinstance(code, int) else 0)
+        stderr.print(f"analogep: {error}", style="red", markup=False, soft_wrap=True)
+        raise SystemExit(error.exit_code) from None

@@ -45,10 +45,11 @@ def compare(spec: Spec, system: Literal["circuit", "model"] = "circuit") -> Comp
     problem = build(spec)
     o = spec.oracle
     options = OracleOptions(o.steps, o.dt, o.circuit, o.horizon)
-    common = {"beta": spec.phases.beta, "settle": problem.settle, "reference": options}
+    beta, batch = spec.phases.beta, problem.batch()
     if system == "model":
-        return compare_model(problem.model, problem.weights, problem.batch(), **common)
-    return compare_circuit(problem.compiled(), problem.weights, problem.batch(), **common)
+        return compare_model(problem.model, problem.weights, batch, beta=beta, settle=problem.settle, reference=options)
+    phases = CircuitPhases(problem.compiled(), problem.settle)
+    return compare_circuit(phases, problem.weights, batch, beta=beta, reference=options)
 
 
 def diagnose(spec: Spec) -> Panel:

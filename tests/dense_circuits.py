@@ -79,26 +79,28 @@ def equations(netlist, flat, rails, theta):
 def solve_dense(netlist, batch, iterations=30):
     """Newton's method from 0 V on the dense equations, for a batch of arrays (leading axis).
 
-    Returns the nodes at rest [batch, n], the currents that remain there, and G [batch, n, n].
+    Returns the voltages of the first row by bus, the nodes at rest [batch, n], the currents left, and G [batch, n, n].
     """
     rails = {
         e.a: jnp.broadcast_to(e.forced({}, {}, 0.0), netlist.shape(e.a)) for e in netlist if isinstance(e, VSource)
     }
     count = sum(netlist.buses[bus].nodes for bus in unknown_buses(netlist))
+    rows = len(next(iter(batch.values()), [0]))
 
-    def solve(theta):
-        def residual(x):
-            return equations(netlist, x, rails, theta)
+    def residual(x, theta):
+        i = equations(netlist, x, rails, theta)
+        return i, i
 
-        def step(_, x):
-            return x - jnp.linalg.solve(jax.jacfwd(residual)(x), residual(x))
-
-        x = jax.lax.fori_loop(0, iterations, step, jnp.zeros(count))
-        return x, residual(x), jax.jacfwd(residual)(x)
-
-    found = jax.jit(jax.vmap(solve, axis_size=len(next(iter(batch.values()), [0]))))(batch)
-    at_rest = {bus: np.asarray(v) for bus, v in (rails | unflatten_nodes(netlist, found[0][0])).items()}
-    return at_rest, *(np.asarray(part) for part in found)
+    linearize = jax.jit(jax.vmap(jax.jacfwd(residual, has_aux=True), axis_size=rows))
+    x, moved = np.zeros((rows, count)), np.inf
+    for _ in range(iterations):
+        g, i = map(np.asarray, linearize(x, batch))
+        if moved < 1e-14:
+            break
+        step = np.linalg.solve(g, i[..., None])[..., 0]
+        x, moved = x - step, np.abs(step).max()
+    at_rest = {bus: np.asarray(v) for bus, v in (rails | unflatten_nodes(netlist, x[0])).items()}
+    return at_rest, x, i, g
 
 
 def spice_op(netlist, held=None):

@@ -48,8 +48,6 @@ from analogep.simulate.ngspice import run_deck
 from analogep.simulate.transient import transient
 
 UNIT = {"siemens": SCALE.siemens, "volts": SCALE.volts}
-PULSE = Pulse(0.03, 0.11, 0.5e-9, 0.2e-9, 0.3e-9, 1e-9, 4e-9)
-RAMP = PWL((0.0, 1e-9, 2.5e-9), (0.07, -0.04, 0.05))
 CASES = {}
 
 
@@ -132,17 +130,6 @@ def isource_dc():
 
 
 @case
-def isource_pulse():
-    pulse = Pulse(1e-7, 1.1e-6, 0.5e-9, 0.2e-9, 0.3e-9, 1e-9, 4e-9)
-    return Netlist({"y": Bus((2,))}).add(ISource("i", GROUND, "y", pulse), *load("y"))
-
-
-@case
-def isource_pwl():
-    return Netlist(scalars("y")).add(ISource("i", "y", GROUND, PWL((0.0, 1e-9, 2e-9), (1e-7, 1e-6, 0.0))), *load("y"))
-
-
-@case
 def vsource_dc():
     """One value for a whole bus, read by an array."""
     return Netlist({"in": Bus((3,)), "y": Bus((2,))}, {}, {"w": weights((2, 3))}).add(
@@ -151,13 +138,18 @@ def vsource_dc():
 
 
 @case
-def vsource_pulse():
-    return vsource_dc().replace_elements(VSource("in", "in", PULSE))
-
-
-@case
-def vsource_pwl():
-    return vsource_dc().replace_elements(VSource("in", "in", RAMP))
+def waveforms():
+    """Every waveform on both kinds of source; at rest they stand at their value at t = 0."""
+    pulse = Pulse(1e-7, 1.1e-6, 0.5e-9, 0.2e-9, 0.3e-9, 1e-9, 4e-9)
+    return Netlist(scalars("p", "q") | {"pulse": Bus((2,)), "ramp": Bus(), "y": Bus((2,)), "z": Bus()}).add(
+        ISource("i", GROUND, "p", pulse),
+        ISource("j", "q", GROUND, PWL((0.0, 1e-9, 2e-9), (1e-7, 1e-6, 0.0))),
+        VSource("pulse", "pulse", Pulse(0.03, 0.11, 0.5e-9, 0.2e-9, 0.3e-9, 1e-9, 4e-9)),
+        VSource("ramp", "ramp", PWL((0.0, 1e-9, 2.5e-9), (0.07, -0.04, 0.05))),
+        Resistor("ry", "pulse", "y", np.array([1e-5, 2e-5])),
+        Resistor("rz", "ramp", "z", 1e-5),
+        *(part for bus in ("p", "q", "y", "z") for part in load(bus)),
+    )
 
 
 @case
@@ -544,9 +536,7 @@ def test_instance_names_are_unique(name):
 
 
 @pytest.mark.spice
-@pytest.mark.parametrize(
-    "name", ["capacitor_floating", "isource_pulse", "isource_pwl", "vsource_pulse", "vsource_pwl", "instances"]
-)
+@pytest.mark.parametrize("name", ["capacitor_floating", "waveforms", "instances"])
 def test_waveform_against_ngspice(name):
     """From 0 V, where both sides start: what capacitors and waveforms do."""
     netlist, end = CASES[name](), 5e-9

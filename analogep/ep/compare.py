@@ -8,13 +8,13 @@ from typing import Any
 import jax.numpy as jnp
 
 from analogep.compile.stages import to_conductances
-from analogep.compile.transformer import STATE, Compiled
+from analogep.compile.transformer import STATE
 from analogep.ep import oracle
 from analogep.ep.estimators import ASYM_EP, ENERGY_EP, RULES, Estimators
 from analogep.ep.fidelity import Fidelity, fidelity
 from analogep.learning.model_phases import ModelPhases
 from analogep.learning.nudge import rails
-from analogep.learning.phases import CircuitPhases
+from analogep.learning.phases import CircuitPhases, PhaseRun
 from analogep.learning.rule import Phase
 from analogep.models.objective import Batch
 from analogep.models.transformer import EquilibriumTransformer
@@ -63,6 +63,7 @@ class Comparison:
     implicit : the oracle that rows are measured against.
     bptt : BPTT of F(z), and its fidelity; `circuit_bptt` alike through the circuit's solver, or None.
     residual : relative residual of the free phase.
+    runs : voltages of every phase (leading axis: samples); None for a model.
     """
 
     rows: dict[str, Row]
@@ -70,6 +71,7 @@ class Comparison:
     bptt: tuple[oracle.Reference, Fidelity]
     circuit_bptt: tuple[oracle.Reference, Fidelity] | None
     residual: float
+    runs: dict[Phase, PhaseRun] | None = None
 
     @property
     def converged(self) -> bool:
@@ -108,12 +110,11 @@ def _references(model, weights, z, batch: Batch, options: OracleOptions):
 
 
 def compare_circuit(
-    compiled: Compiled,
+    phases: CircuitPhases,
     weights: Parameters,
     batch: Batch,
     *,
     beta: float = 1e-3,
-    settle: SettleOptions | None = None,
     reference: OracleOptions = OracleOptions(),
 ) -> Comparison:
     """Every estimator that the circuit supports, from signals at its nodes, against the gradient of F(z) as written.
@@ -121,12 +122,17 @@ def compare_circuit(
     The oracle shares no code with the circuit: it differentiates the model, and its gradient is scaled to weights by
     dL/dw = g0 dL/dg.
 
+    Parameters
+    ----------
+    phases : of the compiled circuit; calling again with other weights compiles nothing anew.
+    weights : dimensionless.
+
     Raises
     ------
     ConvergenceError
         If the free phase does not settle, so that there is nothing to compare.
     """
-    phases = CircuitPhases(compiled, settle)
+    compiled = phases.compiled
     estimators = Estimators(phases)
     theta = to_conductances(weights, compiled.scale)
     x = rails(batch, compiled.scale.volts)
@@ -152,7 +158,7 @@ def compare_circuit(
         found = oracle.circuit_bptt(Circuit(compiled.netlist, compiled.scale), theta, x, horizon=reference.horizon)
         gradient = {array: g * compiled.scale.siemens for array, g in found.gradient.items()}
         through = (found, fidelity(gradient, implicit.gradient)[0])
-    return Comparison(rows, implicit, unrolled, through, float(jnp.max(free.residual)))
+    return Comparison(rows, implicit, unrolled, through, float(jnp.max(free.residual)), runs)
 
 
 def compare_model(

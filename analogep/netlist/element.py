@@ -80,8 +80,8 @@ class Element(ABC):
         """
         raise TypeError(f"{type(self).__name__} {self.name!r} is not programmable")
 
-    def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:
-        """Raise NetlistError where values or shapes of this element cannot be."""
+    def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:  # noqa: B027
+        """Raise NetlistError where values or shapes of this element cannot be; by default none is refused."""
 
     @abstractmethod
     def spice(self, deck: Deck) -> Iterator[str]:

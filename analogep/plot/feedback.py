@@ -78,11 +78,17 @@ class Feedback:
                 pen.arrow(rounded([*out, *enter]), data.get("kind", "cell"))
                 label = str(data.get("label", key))
                 if (v, label) not in said:
-                    at = max(self.boxes[v].x, enter[0][0]) + self.boxes[v].width + 0.12
-                    pen.text(at, level + 0.035, label, ELEMENT, ha="left", va="bottom", clear=True)
+                    x, y, anchor = self._label(u, v, side, level, enter[0][0])
+                    pen.text(x, y, label, ELEMENT, ha="left", va=anchor, clear=True)
                     said.add((v, label))
         for (bus, label), key in self.loops.items():
             self._loop(pen, bus, label, key, (bus, label) in said)
+
+    def _label(self, u: Item, v: Item, side: int, level: float, at: float) -> tuple[float, float, str]:
+        """Where the label of a lane starts: right of its target, or outside a lane within one column."""
+        if self.column[u] == self.column[v]:
+            return at + 0.1, level + 0.035 * side, "bottom" if side > 0 else "top"
+        return max(self.boxes[v].x, at) + self.boxes[v].width + 0.12, level + 0.035, "bottom"
 
     def _out(self, u: Item, side: int, level: float, k: int, shift: float) -> list[tuple[float, float]]:
         box = self.boxes[u]

@@ -59,7 +59,7 @@ def learning_curves(
             ax.plot(steps, raw, color=colors[name], linewidth=0.8, alpha=0.25)
         ax.plot(steps, smoothed(raw, window), color=colors[name], linewidth=1.9, marker=marker,
                 label=labels.get(name, name), linestyle="-" if trained.index(name) == 0 else (0, (6, 1.5)))  # fmt: skip
-    for name in set(curves) - set(trained):
+    for name in [name for name in curves if name not in trained]:
         values = np.asarray(curves[name], float)
         seen = np.isfinite(values)
         of = _validation_of(name, curves)

@@ -23,13 +23,13 @@ ROUTE, LANE, PORT, GAP, MARGIN, WIDTH = 0.3, 0.24, 0.22, 0.2, 0.12, 4.0
 
 BUSES = {
     "input": ("input", "#fbf1dc", ORANGE),
-    "state": ("state with damping capacitor", "#dcebf5", BLUE),
-    "cell": ("cell output with its own pole", "#ddf1ea", GREEN),
-    "driven": ("driven node, no state", "#f5f6f7", GRAY),
+    "state": ("state (damping capacitor)", "#dcebf5", BLUE),
+    "cell": ("cell output (own pole)", "#ddf1ea", GREEN),
+    "driven": ("driven (no state)", "#f5f6f7", GRAY),
 }
 EDGES: dict[str, tuple[str, dict[str, Any]]] = {
-    "crossbar": ("crossbar, programmable", {"color": BLUE, "linewidth": 2.0}),
-    "cell": ("cell, fixed", {"color": INK, "linewidth": 1.0}),
+    "crossbar": ("crossbar (programmable)", {"color": BLUE, "linewidth": 2.0}),
+    "cell": ("cell (fixed)", {"color": INK, "linewidth": 1.0}),
     "source": ("source", {"color": PURPLE, "linewidth": 1.2, "linestyle": (0, (1.5, 1.5))}),
 }
 
@@ -110,7 +110,7 @@ class Pen:
             handle.set_linewidth(handle.get_linewidth() * self.scale)
         self.ax.legend(
             handles=handles, loc="lower center", bbox_to_anchor=(x, y), bbox_transform=self.ax.transData, ncols=columns,
-            fontsize=SMALL * self.scale, frameon=False, labelcolor=INK, borderaxespad=0, borderpad=0,
+            fontsize=SMALL * self.scale, frameon=False, labelcolor=INK, borderaxespad=0, columnspacing=1.4, borderpad=0,
         )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def legend_handles(graph: nx.MultiDiGraph) -> list[Patch | Line2D]:
 
 def legend_columns(handles: list[Patch | Line2D], width: float) -> int:
     """How many entries fit side by side in `width` inches."""
-    sizes = [text_width(str(handle.get_label()), SMALL) + 0.6 for handle in handles]
+    sizes = [text_width(str(handle.get_label()), SMALL) + 0.52 for handle in handles]
     for columns in range(len(sizes), 1, -1):
         rows = -(-len(sizes) // columns)
         if sum(max(sizes[k : k + rows]) for k in range(0, len(sizes), rows)) <= width:

@@ -48,9 +48,9 @@ def eigenvalues(
         pair = [right] if right.imag == 0 else [right, right.conjugate()]
         ax.plot(
             [z.real for z in pair], [z.imag for z in pair], "o", markersize=12, markerfacecolor="none", color=INK,
-            markeredgewidth=1.2, label=f"rightmost: {_complex(right)} {unit}",
+            markeredgewidth=1.2, label=f"rightmost: {_complex(right, unit)}",
         )  # fmt: skip
-        heading = f"{title}: spectral abscissa α = {_number(right.real)} {unit}"
+        heading = f"{title}: spectral abscissa α = {_with(_number(right.real), unit)}"
         low, high = ax.get_xlim()
         ax.axvspan(0, max(high, 0), color=VERMILION, alpha=0.07, linewidth=0)
         ax.set_xlim(low, high)
@@ -148,5 +148,12 @@ def _number(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def _complex(value: complex) -> str:
-    return _number(value.real) if value.imag == 0 else f"{_number(value.real)} ± {_number(abs(value.imag))}i"
+def _with(number: str, unit: str) -> str:
+    """A number with its unit: −0.3/τ rather than −0.3 1/τ."""
+    return f"{number}{unit[1:]}" if unit.startswith("1/") else f"{number} {unit}"
+
+
+def _complex(value: complex, unit: str) -> str:
+    if value.imag == 0:
+        return _with(_number(value.real), unit)
+    return _with(f"({_number(value.real)} ± {_number(abs(value.imag))}i)", unit)

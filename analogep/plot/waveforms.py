@@ -181,7 +181,8 @@ def overlay(
         worst = float(np.nanmax(np.where(np.isfinite(error), error, np.nan)))
         below.set_title(f"largest {worst:.1e} V", loc="right", fontsize=SMALL, color=INK, pad=3)
     else:
-        below.text(0.5, 0.5, "no difference", transform=below.transAxes, ha="center", va="center", fontsize=LABEL)
+        none = "no difference" if np.isfinite(error).all() else "no difference where both are finite"
+        below.text(0.5, 0.5, none, transform=below.transAxes, ha="center", va="center", fontsize=LABEL)
         below.set_ylim(0, 1)
         below.set_yticks([0])
     if not np.isfinite(error).all():

@@ -148,7 +148,7 @@ class Report:
             number={"picture": _counter(), "table": _counter()},
             versions=self._versions(),
             written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-            sizes={name: f"{len(content) / 1024:.0f} KiB" for name, (content, _) in self.attachments.items()},
+            sizes={name: _size(len(content)) for name, (content, _) in self.attachments.items()},
         )
 
     def _versions(self) -> Mapping[str, str]:
@@ -170,6 +170,13 @@ def _png(picture: Picture) -> tuple[bytes, int, int]:
     picture.figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
     data = buffer.getvalue()
     return data, int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+
+
+def _size(count: int) -> str:
+    """A number of bytes as a reader wants it."""
+    return (
+        f"{count} B" if count < 1024 else f"{count / 1024:.0f} KiB" if count < 1 << 20 else f"{count / 2**20:.1f} MiB"
+    )
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 _CODE = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\[([^\]]+)\]\(((?:https?://|#|\./)[^\s()]*)\)")
 _BOLD = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
+_NARROW = "\N{NARROW NO-BREAK SPACE}"
 _ITALIC = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*]+?)(?<=[^\s*])\*(?![\w*])")
 
 
@@ -39,14 +40,14 @@ def plain(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value as a reader wants it: four digits, thin spaces in long integers, words for what is no number."""
+    """A value as a reader wants it: four digits, narrow spaces in long integers, words for what is no number."""
     value = plain(value)
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        text = f"{value:,}".replace(",", "\N{THIN SPACE}") if abs(value) >= 10_000 else str(value)
+        text = f"{value:,}".replace(",", _NARROW) if abs(value) >= 10_000 else str(value)
         return text.replace("-", "−")
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -55,13 +56,13 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def _float(value: float) -> str:
+def _float(value: float, digits: int = 2) -> str:
     if value and not 1e-3 <= abs(value) < 1e5:
-        mantissa, exponent = f"{value:.2e}".split("e")
-        digits = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-        return f"{mantissa.replace('-', '−')} × 10{digits}"
-    if 0 < 1 - abs(value) < 5e-5:  # four digits would round it to one
-        return f"{value:.{min(15, 1 - math.floor(math.log10(1 - abs(value))))}f}".replace("-", "−")
+        mantissa, exponent = f"{value:.{digits}e}".split("e")
+        power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"{mantissa.replace('-', '−')}{_NARROW}×{_NARROW}10{power}"
+    if 0 < 1 - value < 5e-5:  # four digits would round it to one
+        return f"1\N{NO-BREAK SPACE}−\N{NO-BREAK SPACE}{_float(1 - value, 1)}"
     return f"{value:.4g}".replace("-", "−")
 
 

@@ -144,24 +144,37 @@ def check_transient(
     step : ngspice's largest step in units of tau.
     rtol : our relative tolerance.
     """
+    plot, seconds = run_transient(circuit, x, theta, horizon=horizon, step=step)
+    return overlay_transient(circuit, x, theta, plot, seconds, points=points, rtol=rtol)
+
+
+def run_transient(
+    circuit: Circuit, x: Voltages, theta: Parameters, *, horizon: float, step: float = 0.05
+) -> tuple[Plot, float]:
+    """ngspice's transient from 0 V, and the seconds that it took; arguments as for `check_transient`."""
     netlist, tau = with_inputs(circuit.netlist, x).with_arrays(theta), circuit.scale.seconds
     deck = transient_deck(netlist, horizon * tau, step=step * tau)
     begin = time.perf_counter()
     plot = run_deck(deck)[0]
-    reference = time.perf_counter() - begin
-    taken = np.unique(np.linspace(1, len(plot.data["time"]) - 1, points).astype(int))
+    return plot, time.perf_counter() - begin
+
+
+def overlay_transient(
+    circuit: Circuit, x: Voltages, theta: Parameters, plot: Plot, reference_seconds: float, *, points: int, rtol: float
+) -> Overlay:
+    """Our transient at ngspice's time points, and the worst node."""
+    taken = np.linspace(1, len(plot.data["time"]) - 1, points).astype(int)
     times = np.real(plot.data["time"])[taken]
 
     def ours() -> dict[str, Array]:
-        waves = transient(circuit, times, x, theta, rtol=rtol)
-        return jax.block_until_ready(waves.v)
+        return jax.block_until_ready(transient(circuit, times, x, theta, rtol=rtol).v)
 
     ours()  # compile
     begin = time.perf_counter()
     states = ours()
     seconds = time.perf_counter() - begin
     voltages = jax.jit(jax.vmap(lambda v: circuit.voltages(v, x, theta)))(states)
-    rails = {bus: np.broadcast_to(voltages[bus], (len(times), *circuit.netlist.shape(bus))) for bus in voltages}
-    names, mine = node_table(netlist, rails)
+    rails = {bus: np.broadcast_to(value, (len(times), *circuit.netlist.shape(bus))) for bus, value in voltages.items()}
+    names, mine = node_table(circuit.netlist, rails)
     theirs = _read(plot, names)[taken]
-    return Overlay(times, names, mine, theirs, _worst(names, mine, theirs, seconds, reference))
+    return Overlay(times, names, mine, theirs, _worst(names, mine, theirs, seconds, reference_seconds))

@@ -12,10 +12,9 @@ import optax
 from analogep.compile.stages import to_conductances
 from analogep.compile.transformer import LOGITS, Compiled
 from analogep.ep.estimators import TWIN
-from analogep.learning.nudge import rails
 from analogep.learning.phases import CircuitPhases
 from analogep.learning.rule import Phase, local_gradient
-from analogep.models.objective import Batch, cross_entropy
+from analogep.models.objective import cross_entropy
 from analogep.netlist._types import Array
 from analogep.simulate.settle import SettleOptions
 
@@ -41,14 +40,27 @@ def twin_gradient(compiled: Compiled, options: SettleOptions) -> GradientOf:
         twin = phases.twin(free, x, theta)
         signals = {Phase.FREE: free.voltages, Phase.TWIN: twin.voltages}
         gradient = local_gradient(TWIN, netlist, signals, 1.0, phases.unit)
-        loss = cross_entropy(free.voltages[LOGITS] / scale.volts, x["target"] / scale.volts, x["weight"] / scale.volts)
-        return loss, gradient, free.settled.converged & twin.settled.converged
+        return _loss(free.voltages, x, scale.volts), gradient, free.settled.converged & twin.settled.converged
 
     def batch(weights: Weights, x: dict[str, Array]):
         loss, gradient, converged = jax.vmap(one, (None, 0))(weights, x)
         return loss.mean(), {name: g.mean(0) * scale.siemens for name, g in gradient.items()}, converged.all()
 
     return batch
+
+
+def settled_loss(compiled: Compiled, options: SettleOptions) -> Callable[[Weights, dict[str, Array]], Array]:
+    """Mean loss of a batch at the settled states of the circuit, jitted."""
+    phases, scale = CircuitPhases(compiled, options), compiled.scale
+
+    def one(weights: Weights, x: dict[str, Array]) -> Array:
+        return _loss(phases.free(x, to_conductances(weights, scale)).voltages, x, scale.volts)
+
+    return jax.jit(lambda weights, x: jax.vmap(one, (None, 0))(weights, x).mean())
+
+
+def _loss(voltages: Mapping[str, Array], x: Mapping[str, Array], volts: float) -> Array:
+    return cross_entropy(voltages[LOGITS] / volts, x["target"] / volts, x["weight"] / volts)
 
 
 def descend(
@@ -72,8 +84,3 @@ def descend(
     for x in batches:
         weights, state, loss, converged = update(weights, state, x)
         yield Step(float(loss), bool(converged)), weights
-
-
-def circuit_rails(batch: Batch, compiled: Compiled) -> dict[str, Array]:
-    """Rail voltages of a batch for a compiled circuit."""
-    return rails(batch, compiled.scale.volts)
