@@ -10,7 +10,7 @@ from dense_circuits import SCALE, load, spice_op, worst
 
 from analogep.cells import LayerNorm, Multiplier, Softmax
 from analogep.compile import compile_transformer
-from analogep.compile.transformer import INPUT
+from analogep.compile.transformer import INPUT, STATE
 from analogep.models import EquilibriumTransformer
 from analogep.netlist.arrays import Crossbar
 from analogep.netlist.element import GROUND
@@ -30,28 +30,30 @@ FIXED_STEP = {"method": "trap", "reltol": 1e-6, "abstol": 1e-15, "vntol": 1e-9}
 
 @cache
 def block(level):
-    """A compiled block of 4 tokens and 8 channels with its input on the rails."""
+    """A compiled block of 4 tokens and 8 channels with its input on the rails, and the force F(z) that it realizes."""
     model = EquilibriumTransformer(4, 8, 2, 8, 5, 1.0, attention="mixed", asymmetry=0.4, layer_norm_epsilon=0.1)
     weights = model.init(jax.random.key(0), 0.6)
     token = np.concatenate([np.eye(5)[[0, 3, 1, 4]], np.eye(4)], axis=1)
     netlist = compile_transformer(model, weights, level=level, scale=SCALE, epsilon=0.2).netlist
-    return netlist.replace_elements(VSource(INPUT, INPUT, SCALE.volts * token))
+    netlist = netlist.replace_elements(VSource(INPUT, INPUT, SCALE.volts * token))
+    return netlist, lambda z: model.force(z, jnp.asarray(token), weights)
 
 
 @pytest.mark.spice
 @pytest.mark.parametrize("level", ["ideal", "parasitic"])
 def test_operating_point_of_a_block(level):
-    netlist = block(level)
+    netlist, force = block(level)
     circuit = Circuit(netlist, SCALE)
     at = settle(circuit, {}, circuit.theta).require(level)
     ours = {bus: np.asarray(v) for bus, v in jax.jit(circuit.voltages)(at.v, {}, circuit.theta).items()}
     assert set(ours) == set(netlist.buses)
     assert worst(ours, spice_op(netlist)) < 1e-6
+    assert float(jnp.abs(jax.jit(force)(ours[STATE] / SCALE.volts)).max()) < 1e-9
 
 
 @pytest.mark.spice
 def test_transient_of_a_block():
-    netlist, end = block("parasitic"), TAU
+    netlist, end = block("parasitic")[0], TAU
     (plot,) = run_deck(write(netlist, [f".tran {TAU / 50:g} {end:g} 0 {TAU / 200:g} uic"], options=FIXED_STEP))
     circuit = Circuit(netlist, SCALE)
     times = np.linspace(0, end, 31)[1:]

@@ -63,7 +63,6 @@ def _key_numbers(report: Report, results: Results) -> None:
     if results.overlay is not None:
         agreement = results.overlay.agreement
         cards.append(Card("Worst node, ngspice", f"{agreement.error:.1e}", note="of full scale, whole transient"))
-        cards.append(Card("Faster than ngspice", f"{agreement.speedup:.0f}x", note="same transient, compiled"))
     report.section("In short").cards(*cards)
 
 
@@ -95,7 +94,7 @@ def _settling(report: Report, results: Results) -> None:
         name="free",
     )
     section.figure(
-        nudged(results.free, results.plus, results.minus, "z", beta=results.spec.phases.beta),
+        nudged(results.settled, results.plus, results.minus, "z", beta=results.spec.phases.beta),
         "Nudged phases: how the states move away from the free state for both signs of beta.",
         alt="Displacement of state nodes in the two nudged phases",
         name="nudged",

@@ -43,7 +43,7 @@ from analogep.training.backprop import bptt_gradient
 from analogep.training.local import GradientOf, descend, settled_loss, twin_gradient
 from analogep.training.problem import Problem, build
 
-HORIZON, POINTS, RTOL = 12.0, 201, 1e-7
+HORIZON, POINTS, RTOL = 8.0, 201, 1e-7
 """Length of the waveforms in units of tau, their samples, and the integrator's tolerance."""
 
 T = TypeVar("T")
@@ -57,6 +57,7 @@ class Results:
     ----------
     before, after : comparison of estimators at the initial and at the locally trained weights, both at `parasitic`.
     free, plus, minus : waveforms of the free phase from 0 V and of the nudged phases from the free state.
+    settled : the free state.
     learning : loss over steps, `local` and `bptt`, with validation losses and text entropies.
     overlay, settled_error : agreement with ngspice, or None without it.
     deck : SPICE text of the free phase.
@@ -72,6 +73,7 @@ class Results:
     free: xr.Dataset
     plus: xr.Dataset
     minus: xr.Dataset
+    settled: xr.Dataset
     learning: xr.Dataset
     trained: dict[str, np.ndarray]
     overlay: Overlay | None
@@ -136,7 +138,7 @@ def demonstrate(spec: Spec, console: Console) -> Results:
             overlay = overlay_transient(circuit, x, theta, *spice.result(), points=POINTS, rtol=RTOL)
         return Results(
             spec, problem, summarize(compiled), block_graph(circuit), stability.result(), before, after,
-            *waves.result(), curves, trained, overlay, settled, operating_point_deck(netlist),
+            *waves.result(), _state(free), curves, trained, overlay, settled, operating_point_deck(netlist),
         )  # fmt: skip
 
 
@@ -183,6 +185,12 @@ def _waveforms(
     return settling, signed[0], signed[1]
 
 
+def _state(free: PhaseRun) -> xr.Dataset:
+    """The settled state, labelled as waveforms are but without time."""
+    values = {bus: np.asarray(v) for bus, v in free.settled.v.items()}
+    return xr.Dataset({bus: ([f"{bus}_{k}" for k in range(v.ndim)], v, {"units": "V"}) for bus, v in values.items()})
+
+
 def _diagnose(phases: CircuitPhases, free: PhaseRun, x: Voltages, theta: Parameters) -> Panel:
     return panel(phases.circuit, free.settled.v, x, theta, lyapunov_from=phases.circuit.zeros())
 
@@ -202,17 +210,19 @@ def _learn(problem: Problem, advance: Callable[[int, int], None]) -> tuple[xr.Da
     marks = set(np.linspace(0, training.steps, 9).astype(int).tolist())
     total, done = len(contenders) * training.steps, 0
     for name, (gradient, volts) in contenders.items():
-        batches = (rails(problem.batch(training.batch, stream=2 + k), volts) for k in range(training.steps))
+        batches = (rails(problem.batch(training.batch, stream=2 + k), volts) for k in range(training.steps + 1))
         losses, validation = [], np.full(training.steps + 1, np.nan)
-        validation[0] = float(measure(problem.weights, held_out))
         current: Mapping[str, Array] = problem.weights
-        for k, (step, current) in enumerate(descend(gradient, problem.weights, batches, training.rate), start=1):
+        run = descend(gradient, problem.weights, batches, training.rate)
+        for k, (step, after) in enumerate(run):  # one batch more than updates, for the loss after the last one
             losses.append(step.loss if step.converged else np.nan)
             if k in marks:
                 validation[k] = float(measure(current, held_out))
-            done += 1
-            advance(done, total)
-        data[name], data[f"{name}_validation"] = np.array([*losses, np.nan]), validation
+            if k < training.steps:
+                current = after
+                advance(done + k + 1, total)
+        done += training.steps
+        data[name], data[f"{name}_validation"] = np.array(losses), validation
         weights[name] = {array: np.asarray(value) for array, value in current.items()}
     counts = np.bincount(problem.train, minlength=problem.model.vocabulary) / len(problem.train)
     unigram = float(-np.sum(counts[counts > 0] * np.log(counts[counts > 0])))

@@ -18,7 +18,7 @@ from analogep.simulate.circuit import Circuit
 from analogep.simulate.ngspice import run_deck
 from analogep.simulate.transient import transient
 
-OPTIONS = {"method": "trap", "reltol": 1e-6, "abstol": 1e-18, "vntol": 1e-11, "chgtol": 1e-24, "trtol": 7.0}
+OPTIONS = {"method": "trap", "reltol": 1e-6, "abstol": 1e-18, "vntol": 1e-10, "chgtol": 1e-24, "trtol": 7.0}
 """Newton and step tolerances for femtofarads and microamperes; the defaults are made for picofarads and up."""
 
 
@@ -132,7 +132,7 @@ def check_transient(
     *,
     horizon: float = 10.0,
     points: int = 200,
-    step: float = 0.05,
+    step: float = 0.5,
     rtol: float = 1e-7,
 ) -> Overlay:
     """Run a transient from 0 V in both simulators.
@@ -149,7 +149,7 @@ def check_transient(
 
 
 def run_transient(
-    circuit: Circuit, x: Voltages, theta: Parameters, *, horizon: float, step: float = 0.05
+    circuit: Circuit, x: Voltages, theta: Parameters, *, horizon: float, step: float = 0.5
 ) -> tuple[Plot, float]:
     """ngspice's transient from 0 V, and the seconds that it took; arguments as for `check_transient`."""
     netlist, tau = with_inputs(circuit.netlist, x).with_arrays(theta), circuit.scale.seconds
