@@ -68,11 +68,9 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, bool | str) or value is None:
+    if value is None or isinstance(value, bool | str | int):
         return value
-    if isinstance(value, int):
-        return value
-    if hasattr(value, "tolist") and getattr(value, "ndim", 0):
+    if hasattr(value, "tolist"):
         return _plain(value.tolist())
     number = float(value)
     return number if math.isfinite(number) else None
@@ -221,7 +219,7 @@ def compare(
 
 
 def _locality(row: Mapping[str, Any]) -> str:
-    return {True: "yes", False: "no"}.get(row.get("local"), "oracle")
+    return "oracle" if "local" not in row else "yes" if row["local"] else "no"
 
 
 @app.command()

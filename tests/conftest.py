@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 
 import jax
 import pytest
@@ -11,6 +12,14 @@ jax.config.update("jax_enable_x64", True)
 HAS_NGSPICE = shutil.which("ngspice") is not None
 REQUIRE_SPICE = os.environ.get("ANALOGEP_REQUIRE_SPICE", "") not in ("", "0")
 LEFT_OUT = "ngspice is not installed"
+
+
+@pytest.fixture(scope="module")
+def quick_compilation() -> Iterator[None]:
+    """XLA without its costlier optimizations, for tests whose time goes into compiling programs that run once."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def pytest_configure(config: pytest.Config) -> None:

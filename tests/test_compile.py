@@ -68,7 +68,7 @@ def at_rest(kind, level):
 
 
 def test_settled_states_are_fixed_points_of_the_model():
-    """Each level finds one by itself; with per-channel damping, free and energy parts (test_deck has a larger block)."""
+    """Each level finds one by itself, with per-channel damping, free and energy parts; test_deck has a larger block."""
     model, theta, token = problem("damping", gain=0.7)
     ideal, parasitic = at_rest("damping", "ideal"), at_rest("damping", "parasitic")
     for voltages in (ideal, parasitic):

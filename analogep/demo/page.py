@@ -9,6 +9,7 @@ import numpy as np
 from analogep.demo.run import Results
 from analogep.environment import versions
 from analogep.ep.compare import Row
+from analogep.ep.oracle import Reference
 from analogep.plot.circuit import block_diagram
 from analogep.plot.fidelity import estimator_bars, scatter
 from analogep.plot.learning import learning_curves
@@ -154,7 +155,7 @@ def _gradient(report: Report, results: Results) -> None:
     )
 
 
-def _flat(source) -> np.ndarray:
+def _flat(source: Row | Reference) -> np.ndarray:
     return np.concatenate([np.ravel(source.gradient[name]) for name in sorted(source.gradient)])
 
 

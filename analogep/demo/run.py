@@ -121,7 +121,7 @@ def demonstrate(spec: Spec, console: Console) -> Results:
         learning = parts.start("learning: local updates and BPTT", lambda advance: _learn(problem, advance), steps=True)
         options = OracleOptions(spec.oracle.steps, spec.oracle.dt)
 
-        def estimate(weights) -> Comparison:
+        def estimate(weights: Parameters) -> Comparison:
             return compare_circuit(phases, weights, batch, beta=beta, reference=options)
 
         before = parts.start("estimators against both oracles", lambda: estimate(problem.weights)).result()

@@ -102,7 +102,9 @@ class OracleOptions:
     horizon: float = 30.0
 
 
-def _references(model, weights, z, batch: Batch, options: OracleOptions):
+def _references(
+    model: EquilibriumTransformer, weights: Parameters, z: Array, batch: Batch, options: OracleOptions
+) -> tuple[oracle.Reference, tuple[oracle.Reference, Fidelity]]:
     data = (batch.inputs, batch.targets, batch.weights)
     implicit = oracle.implicit(model, weights, z, *data)
     unrolled = oracle.bptt(model, weights, *data, steps=options.steps, dt=options.dt)
@@ -139,7 +141,7 @@ def compare_circuit(
     names = estimators.available
     runs = estimators.run(names, x, theta, beta)
     if compiled.level == "ideal":
-        runs |= phases.run_batch(x, theta, frozenset(ASYM_EP.phases), beta)
+        runs |= phases.run(x, theta, frozenset(ASYM_EP.phases), beta)
     free = runs[Phase.FREE].settled.require("the free phase")
     z = free.v[STATE] / compiled.scale.volts
     implicit, unrolled = _references(compiled.model, weights, z, batch, reference)
@@ -173,7 +175,7 @@ def compare_model(
     """The estimators on F(z): lambda at z from phases, then the contraction lambda^T dF/dtheta, which is not local."""
     phases = ModelPhases(model, weights, settle)
     x = {"token": batch.inputs, "target": batch.targets, "weight": batch.weights}
-    runs = phases.run_batch(x, weights, beta)
+    runs = phases.run(x, weights, beta)
     free = runs[Phase.FREE].settled.require("the free phase")
     data = (batch.inputs, batch.targets, batch.weights)
     z = free.v["z"]

@@ -94,7 +94,7 @@ class Estimators:
                 f"estimator {unknown[0]!r} does not exist for this circuit; available: {', '.join(self.available)}"
             )
         phases = frozenset(phase for name in names for phase in RULES[name].phases)
-        return self.phases.run_batch(x, theta, phases, beta)
+        return self.phases.run(x, theta, phases, beta)
 
     def gradient(self, name: str, runs: dict[Phase, PhaseRun], beta: float) -> Estimate:
         """The local gradient by one rule from the signals of a batch."""

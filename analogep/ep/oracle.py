@@ -60,7 +60,7 @@ def implicit(
     inputs, targets, weights : batch arrays [B, ...].
     """
 
-    def one(z, x, y, w) -> Reference:
+    def one(z: Array, x: Array, y: Array, w: Array) -> Reference:
         shape = z.shape
 
         def force(flat, theta):
@@ -96,7 +96,7 @@ def bptt(
     It differentiates the finite unroll, not the fixed point; `residual` says how far apart the two are.
     """
 
-    def one(x, y, w) -> Reference:
+    def one(x: Array, y: Array, w: Array) -> Reference:
         def unroll(theta):
             def step(z, _):
                 return z + dt * model.force(z, x, theta), None
@@ -146,7 +146,7 @@ def circuit_bptt(
         residual = circuit.residual(circuit.pack(circuit.current(v, x, theta)), solution.ys[-1])
         return cross_entropy(logits, x["target"] / unit, x["weight"] / unit), residual
 
-    def one(x) -> Reference:
+    def one(x: Voltages) -> Reference:
         (value, residual), gradient = jax.value_and_grad(loss, has_aux=True)(theta, x)
         return Reference(gradient, value, residual)
 

@@ -47,7 +47,7 @@ def phase_deck(phases: CircuitPhases, phase: PhaseName, x: Voltages, theta: Para
     ConvergenceError
         If the phase does not settle.
     """
-    free = jax.jit(phases.free)(x, theta)
+    free = phases.free(x, theta)
     free.settled.require("the free phase")
     if phase == "free":
         netlist = with_inputs(phases.circuit.netlist, x)
@@ -55,11 +55,11 @@ def phase_deck(phases: CircuitPhases, phase: PhaseName, x: Voltages, theta: Para
     if phase == "nudged":
         inputs = phases.nudged_inputs(free, x, beta)
         near = nudge_options(phases.options, beta)
-        run = jax.jit(lambda: phases.nudged(free, x, theta, np.asarray(beta), near))()
+        run = phases.nudged(free, x, theta, np.asarray(beta), near)
         run.settled.require("the nudged phase")
         netlist = with_inputs(phases.nudged_circuit.netlist, inputs)
         return PhaseDeck(netlist.with_arrays(theta), run.voltages, None, phases.nudged_circuit, inputs)
-    run = jax.jit(phases.twin)(free, x, theta)
+    run = phases.twin(free, x, theta)
     run.settled.require("the adjoint phase")
     push = np.asarray(phases.output_push(free, x, theta)[LOGITS])
     twin = phases.twin_circuit
@@ -93,7 +93,9 @@ def adjoint_reference(phases: CircuitPhases, x: Voltages, theta: Parameters, dec
 
     conductance = np.asarray(jax.jit(jax.jacfwd(leaving))(flat(at)))
     pushed = {bus: np.zeros(shape.shape) for bus, shape in shapes.items()}
-    pushed[LOGITS] = np.asarray(deck.netlist.elements["push"].value)
+    push = deck.netlist.elements["push"]
+    assert isinstance(push, ISource)
+    pushed[LOGITS] = np.asarray(push.value)
     scale = phases.scale.siemens
     lam = np.linalg.solve(conductance.T / scale, np.asarray(flat(pushed)) / scale)
     out, start = {}, 0

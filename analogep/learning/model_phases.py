@@ -29,11 +29,15 @@ class Linear(System):
         self.states, self.capacitance = base.states, base.capacitance
         self.theta, self.scale = base.theta, base.scale
 
-    def current(self, v, x, theta, t=0.0, sources=None) -> Currents:
+    def current(
+        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
+    ) -> Currents:
         pushed = self.unflatten(self.matrix @ self.flatten(v))
         return {bus: pushed[bus] - (sources or {}).get(bus, 0.0) for bus in self.states}
 
-    def voltages(self, v, x, theta, t=0.0, sources=None) -> dict[str, Array]:
+    def voltages(
+        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
+    ) -> dict[str, Array]:
         return dict(v)
 
 
@@ -52,7 +56,16 @@ class ModelPhases:
         error = x["weight"][:, None] * (x["target"] - jax.nn.softmax(u @ theta["readout"].T))
         return layers.layer_norm_transpose(error @ theta["readout"], u, sigma)
 
-    def _nudged(self, free: PhaseRun, x, theta, beta, options, transposed: bool) -> PhaseRun:
+    @partial(jax.jit, static_argnames=("self", "options", "transposed"))
+    def _nudged(
+        self,
+        free: PhaseRun,
+        x: Voltages,
+        theta: Parameters,
+        beta: Array,
+        options: SettleOptions,
+        transposed: bool,
+    ) -> PhaseRun:
         rest = free.settled.v
         matrix = self.system.conductance(rest, x, theta)
         twice_a = matrix - matrix.T
@@ -70,29 +83,32 @@ class ModelPhases:
         settled = settle_near(system, x, theta, v0=rest, inverse=near, options=options)
         return PhaseRun(system.voltages(settled.v, x, theta), settled)
 
-    @partial(jax.jit, static_argnames=("self", "beta"))
-    def run(self, x: Voltages, theta: Parameters, beta: float) -> dict[Phase, PhaseRun]:
-        """All phases for one sample."""
+    @partial(jax.jit, static_argnames=("self",))
+    def _free(self, x: Voltages, theta: Parameters) -> PhaseRun:
         settled = settle_near(self.system, x, theta, options=self.options)
-        free = PhaseRun(self.system.voltages(settled.v, x, theta), settled)
-        runs, near = {Phase.FREE: free}, nudge_options(self.options, beta)
-        for transposed, plus, minus in (
-            (False, Phase.NUDGED_PLUS, Phase.NUDGED_MINUS),
-            (True, Phase.CORRECTED_PLUS, Phase.CORRECTED_MINUS),
-        ):
-            both = jax.lax.map(
-                lambda b, t=transposed: self._nudged(free, x, theta, b, near, t), jnp.array([beta, -beta])
-            )
-            runs[plus], runs[minus] = (jax.tree.map(lambda leaf, k=k: leaf[k], both) for k in (0, 1))
-        twin = Linear(self.system, self.system.conductance(settled.v, x, theta).T)
-        push = {"z": self.output_force(settled.v["z"], x, theta)}
-        reached = settle_near(twin, x, theta, sources=push, options=self.options)
-        runs[Phase.TWIN] = PhaseRun(twin.voltages(reached.v, x, theta), reached)
-        return runs
+        return PhaseRun(self.system.voltages(settled.v, x, theta), settled)
 
-    def run_batch(self, x: Voltages, theta: Parameters, beta: float) -> dict[Phase, PhaseRun]:
-        """`run` for every sample of a batch (leading axis of x)."""
-        return over_samples(lambda one: self.run(one, theta, beta), x)
+    @partial(jax.jit, static_argnames=("self",))
+    def _twin(self, free: PhaseRun, x: Voltages, theta: Parameters) -> PhaseRun:
+        rest = free.settled.v
+        twin = Linear(self.system, self.system.conductance(rest, x, theta).T)
+        push = {"z": self.output_force(rest["z"], x, theta)}
+        settled = settle_near(twin, x, theta, sources=push, options=self.options)
+        return PhaseRun(twin.voltages(settled.v, x, theta), settled)
+
+    def run(self, x: Voltages, theta: Parameters, beta: float) -> dict[Phase, PhaseRun]:
+        """All phases for a batch of inputs (leading axis of x: samples)."""
+        free = over_samples(self._free, (x,), theta)
+        runs, near = {Phase.FREE: free}, nudge_options(self.options, beta)
+        for phase, strength, transposed in (
+            (Phase.NUDGED_PLUS, beta, False),
+            (Phase.NUDGED_MINUS, -beta, False),
+            (Phase.CORRECTED_PLUS, beta, True),
+            (Phase.CORRECTED_MINUS, -beta, True),
+        ):
+            runs[phase] = over_samples(self._nudged, (free, x), theta, jnp.asarray(strength), near, transposed)
+        runs[Phase.TWIN] = over_samples(self._twin, (free, x), theta)
+        return runs
 
     def multipliers(self, name: str, runs: dict[Phase, PhaseRun], beta: float) -> Array:
         """lambda at z by one estimator, from (batched) runs: displacement over beta, or the twin's state."""

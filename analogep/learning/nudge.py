@@ -23,10 +23,10 @@ TARGET, WEIGHT, BETA, ERROR = "target", "weight", "beta", "error"
 def with_nudge(compiled: Compiled, *, return_path: bool) -> Netlist:
     """The compiled circuit with its output nudge; at beta = 0 it is the free circuit.
 
-    The current -beta dL/dv enters the logit nodes. At `parasitic` the prediction p is the live one; at `ideal` the logits
-    have no dynamics in which to close that loop, so p is held at its free value on a rail. A one-way readout keeps it from the states, so `return_path` drives
-    the readout array from its columns as well and passes the result through the final layer norm's Jacobian: the
-    force -beta dL/dz of equilibrium propagation.
+    The current -beta dL/dv enters the logit nodes. At `parasitic` the prediction p is the live one; at `ideal` the
+    logits have no dynamics in which to close that loop, so p is held at its free value on a rail. A one-way readout
+    keeps the nudge from the states, so `return_path` drives the readout array from its columns as well and passes the
+    result through the final layer norm's Jacobian: the force -beta dL/dz of equilibrium propagation.
     """
     model, scale = compiled.model, compiled.scale
     unit = {"siemens": scale.siemens, "volts": scale.volts}

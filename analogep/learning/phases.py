@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from analogep.learning.rule import Phase
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.adjoint import adjoint
 from analogep.netlist.element import HELD
+from analogep.netlist.graph import Netlist
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.linear import linear_response
 from analogep.simulate.settle import Settled, SettleOptions, settle_near
@@ -37,11 +38,15 @@ class Injected(System):
         self.states, self.capacitance = base.states, base.capacitance
         self.theta, self.scale = base.theta, base.scale
 
-    def current(self, v, x, theta, t=0.0, sources=None) -> Currents:
+    def current(
+        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
+    ) -> Currents:
         leaving, pushed = self.base.current(v, x, theta, t, sources), self.inject(v)
         return {bus: leaving[bus] - pushed.get(bus, 0.0) for bus in self.states}
 
-    def voltages(self, v, x, theta, t=0.0, sources=None) -> dict[str, Array]:
+    def voltages(
+        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
+    ) -> dict[str, Array]:
         return self.base.voltages(v, x, theta, t, sources)
 
 
@@ -71,7 +76,7 @@ class CircuitPhases:
         self.scale = compiled.scale
         self.circuit = self._build(compiled.netlist)
 
-    def _build(self, netlist) -> Circuit:
+    def _build(self, netlist: Netlist) -> Circuit:
         return Circuit(netlist, self.compiled.scale, forward_only=True)
 
     @cached_property
@@ -99,11 +104,13 @@ class CircuitPhases:
         """Current times voltage that the nudge injects per unit of dL/dlogit at beta = 1."""
         return self.scale.amperes * self.scale.volts
 
+    @partial(jax.jit, static_argnames=("self",))
     def free(self, x: Voltages, theta: Parameters, v0: Voltages | None = None) -> PhaseRun:
         """Settle the circuit without a nudge, from 0 V or `v0`."""
         settled = settle_near(self.circuit, x, theta, v0=v0, options=self.options)
         return PhaseRun(self.circuit.voltages(settled.v, x, theta), settled)
 
+    @partial(jax.jit, static_argnames=("self", "options"))
     def nudged(self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array, options: SettleOptions) -> PhaseRun:
         """Settle with the nudge of strength beta from the free state."""
         x = self.nudged_inputs(free, x, beta)
@@ -111,6 +118,7 @@ class CircuitPhases:
         settled = settle_near(self.nudged_circuit, x, theta, v0=free.settled.v, inverse=near, options=options)
         return PhaseRun(self.nudged_circuit.voltages(settled.v, x, theta), settled)
 
+    @partial(jax.jit, static_argnames=("self", "options"))
     def corrected(
         self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array, options: SettleOptions
     ) -> PhaseRun:
@@ -131,6 +139,7 @@ class CircuitPhases:
         settled = settle_near(system, nudged, theta, v0=rest, inverse=near, options=options)
         return PhaseRun(system.voltages(settled.v, nudged, theta), settled)
 
+    @partial(jax.jit, static_argnames=("self",))
     def twin(self, free: PhaseRun, x: Voltages, theta: Parameters) -> PhaseRun:
         """Settle the adjoint network with -dL/dv injected at the logits; it is linear, so beta is 1."""
         held, pushed = self.held(free), self.output_push(free, x, theta)
@@ -151,33 +160,28 @@ class CircuitPhases:
         error = self.output_nudged_circuit.voltages(free.settled.v, at, theta)["error"]
         return {LOGITS: self.scale.siemens * error}
 
-    @partial(jax.jit, static_argnames=("self", "phases", "beta"))
     def run(self, x: Voltages, theta: Parameters, phases: frozenset[Phase], beta: float) -> dict[Phase, PhaseRun]:
-        """Run the free phase and those of `phases` for one sample."""
-        free = self.free(x, theta)
+        """Run the free phase and those of `phases` for a batch of inputs (leading axis of x: samples)."""
+        free = over_samples(self.free, (x,), theta)
         runs = {Phase.FREE: free}
         near = nudge_options(self.options, beta)
-        pairs: Iterable[tuple[Callable, Phase, Phase]] = (
-            (self.nudged, Phase.NUDGED_PLUS, Phase.NUDGED_MINUS),
-            (self.corrected, Phase.CORRECTED_PLUS, Phase.CORRECTED_MINUS),
+        programs: Iterable[tuple[Callable, Phase, float]] = (
+            (self.nudged, Phase.NUDGED_PLUS, beta),
+            (self.nudged, Phase.NUDGED_MINUS, -beta),
+            (self.corrected, Phase.CORRECTED_PLUS, beta),
+            (self.corrected, Phase.CORRECTED_MINUS, -beta),
         )
-        for program, plus, minus in pairs:
-            if phases & {plus, minus}:
-                # one after the other: batching the two would make the program larger than running them saves
-                both = jax.lax.map(lambda b, p=program: p(free, x, theta, b, near), jnp.array([beta, -beta]))
-                runs[plus], runs[minus] = (jax.tree.map(lambda leaf, k=k: leaf[k], both) for k in (0, 1))
+        for program, phase, strength in programs:
+            if phase in phases:
+                runs[phase] = over_samples(program, (free, x), theta, jnp.asarray(strength), near)
         if Phase.TWIN in phases:
-            runs[Phase.TWIN] = self.twin(free, x, theta)
+            runs[Phase.TWIN] = over_samples(self.twin, (free, x), theta)
         return runs
 
-    def run_batch(self, x: Voltages, theta: Parameters, phases: frozenset[Phase], beta: float) -> dict[Phase, PhaseRun]:
-        """`run` for every sample of a batch (leading axis of x)."""
-        return over_samples(lambda one: self.run(one, theta, phases, beta), x)
 
-
-def over_samples(program: Callable[[Voltages], Tree], x: Voltages) -> Tree:
-    """vmap over the leading axis of x; a single sample runs as it is, which compiles far faster."""
-    samples = len(next(iter(x.values())))
+def over_samples(program: Callable[..., Tree], batched: tuple, *shared: Any) -> Tree:
+    """vmap over the leading axis of `batched` arguments; one sample runs as it is, which compiles far faster."""
+    samples = len(jax.tree.leaves(batched)[0])
     if samples > 1:
-        return jax.vmap(program)(dict(x))
-    return jax.tree.map(lambda leaf: leaf[None], program({name: value[0] for name, value in x.items()}))
+        return jax.vmap(lambda *one: program(*one, *shared))(*batched)
+    return jax.tree.map(lambda leaf: leaf[None], program(*jax.tree.map(lambda leaf: leaf[0], batched), *shared))

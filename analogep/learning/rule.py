@@ -87,11 +87,17 @@ def local_gradient(
     return jax.tree.map(lambda g: g * scale, total)
 
 
-def _products(term: Term, netlist: Netlist, pre: Voltages, post: Voltages) -> dict[str, Array]:
+def _users(netlist: Netlist) -> dict[str, list[Element]]:
+    """Elements of each programmable array."""
     users: dict[str, list[Element]] = {}
     for element in netlist:
         if element.array is not None:
             users.setdefault(element.array, []).append(element)
+    return users
+
+
+def _products(term: Term, netlist: Netlist, pre: Voltages, post: Voltages) -> dict[str, Array]:
+    users = _users(netlist)
     if term.form == "energy":
         return {name: _energy(netlist, name, elements, pre) for name, elements in users.items()}
     return {name: sum(e.local_product(pre, post) for e in elements) for name, elements in users.items()}
@@ -99,10 +105,15 @@ def _products(term: Term, netlist: Netlist, pre: Voltages, post: Voltages) -> di
 
 def _energy(netlist: Netlist, name: str, elements: list[Element], v: Voltages) -> Array:
     """Derivative of the circuit's energy with respect to an array: its drives from both sides."""
-    if all(isinstance(e, Resistor) or (isinstance(e, Crossbar) and e.coupling == "resistive") for e in elements):
+    if _resistive(elements):
         return sum(0.5 * e.local_product(v, v) for e in elements)
     row, column = energy_drives(netlist, name)
     return -jnp.einsum("...c,...r->cr", v[column], v[row])
+
+
+def _resistive(elements: list[Element]) -> bool:
+    """Whether an array is plain resistors, whose energy is the squared voltage across them."""
+    return all(isinstance(e, Resistor) or (isinstance(e, Crossbar) and e.coupling == "resistive") for e in elements)
 
 
 def energy_drives(netlist: Netlist, array: str) -> tuple[str, str]:
@@ -130,10 +141,11 @@ def energy_drives(netlist: Netlist, array: str) -> tuple[str, str]:
 
 
 def has_energy(netlist: Netlist) -> bool:
-    """Whether every programmable array of the circuit is driven from both sides, as `energy` terms need."""
+    """Whether every array is plain resistors or driven from both sides, as `energy` terms need."""
     try:
-        for name in {e.array for e in netlist if e.array is not None}:
-            energy_drives(netlist, name)
+        for name, elements in _users(netlist).items():
+            if not _resistive(elements):
+                energy_drives(netlist, name)
     except NetlistError:
         return False
     return True

@@ -1,12 +1,11 @@
 """Array shapes used in signatures."""
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-import numpy as np
-from jax import Array as JaxArray
-
-Array: TypeAlias = JaxArray | np.ndarray
+Array: TypeAlias = Any
+"""A jax.Array or a numpy.ndarray. Laws and solvers take either, and containers of one do not type-check as containers
+of the union, so the checker is told no more than that."""
 Voltages: TypeAlias = Mapping[str, Array]
 """Bus name -> voltages of that bus, shaped like the bus (volts)."""
 Currents: TypeAlias = dict[str, Array]

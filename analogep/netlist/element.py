@@ -52,6 +52,15 @@ class Element(ABC):
         """Buses whose voltage the element fixes ideally (no loading): they are not states."""
         return ()
 
+    @property
+    def shunts(self) -> str | None:
+        """The bus that the element loads with a conductance to ground and does nothing else to, or None."""
+        return None
+
+    def conductance(self, theta: Parameters) -> Array | float:
+        """Conductance of an element that shunts a bus (siemens)."""
+        raise TypeError(f"{type(self).__name__} {self.name!r} has no conductance")
+
     def currents(self, v: Voltages, theta: Parameters, t: Array | float) -> Currents:
         """Current that leaves each driven bus through the element (amperes), shaped like that bus."""
         return {}

@@ -142,7 +142,7 @@ class Netlist:
         graph = nx.MultiDiGraph(title=self.title)
         graph.add_nodes_from((name, {"bus": bus}) for name, bus in self.buses.items())
         for element in self:
-            if getattr(element, "shunts", None):
+            if element.shunts:
                 continue  # a load to ground carries no signal
             for source in element.reads:
                 for target in (*element.drives, *element.forces):

@@ -179,7 +179,7 @@ class Section:
 
     def table(
         self,
-        rows: Sequence[Mapping[str, Value | Cell]] | Sequence[Sequence[Value | Cell]],
+        rows: Sequence[Mapping[str, Any]] | Sequence[Sequence[Any]],
         *,
         columns: Sequence[str] | None = None,
         units: Mapping[str, str] | None = None,

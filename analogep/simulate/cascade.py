@@ -9,7 +9,8 @@ Kennedy and Carpenter (2003), whose implicit half is L-stable.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import diffrax
 import jax
@@ -17,15 +18,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from analogep.errors import NetlistError
+from analogep.netlist._types import Array, Voltages
 from analogep.simulate.circuit import Circuit
+from analogep.simulate.system import System
 
 _EXPLICIT, _IMPLICIT = diffrax.KenCarp4.tableau.tableaus
 _STAGES = len(_IMPLICIT.b_sol)
+_GAMMA = float(np.asarray(_IMPLICIT.a_diagonal)[-1])
 
 
-def _square(rows) -> jax.Array:
+def _square(rows: Iterable[np.ndarray]) -> jax.Array:
     """Lower-triangular coefficients as a square array, one row for each stage."""
-    return jnp.asarray(np.stack([np.pad(row, (0, _STAGES - len(row))) for row in ([], *rows)]))
+    return jnp.asarray(np.stack([np.pad(row, (0, _STAGES - len(row))) for row in (np.zeros(0), *rows)]))
 
 
 _A_EXPLICIT, _A_IMPLICIT = _square(_EXPLICIT.a_lower), _square(_IMPLICIT.a_lower)
@@ -45,7 +49,7 @@ class Cascade(diffrax.AbstractAdaptiveSolver):
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar = diffrax.ThirdOrderHermitePolynomialInterpolation
 
-    def order(self, terms) -> int:
+    def order(self, terms: Any) -> int:
         return 4
 
     def init(self, terms, t0, t1, y0, args):
@@ -61,7 +65,7 @@ class Cascade(diffrax.AbstractAdaptiveSolver):
         farads = circuit.pack(_full(circuit.capacitance, circuit))
         core = circuit.core
         feedback = circuit.pack({name: np.full(bus.shape, name in core) for name, bus in circuit.states.items()})
-        gamma = float(_IMPLICIT.a_diagonal[-1])
+        gamma = _GAMMA
         companion = jnp.where(feedback, 0.0, farads / (h * gamma * tau))
         loads = circuit.unpack(companion)
         first = solver_state
@@ -89,11 +93,11 @@ class Cascade(diffrax.AbstractAdaptiveSolver):
         return y1, h * (_IMPLICIT.b_error @ slopes), dense, last, diffrax.RESULTS.successful
 
 
-def _full(values, circuit: Circuit):
+def _full(values: Voltages, circuit: Circuit) -> dict[str, Array]:
     return {name: jnp.broadcast_to(values[name], bus.shape) for name, bus in circuit.states.items()}
 
 
-def solver(name: str, system, *, still: bool = False) -> diffrax.AbstractSolver:
+def solver(name: str, system: System, *, still: bool = False) -> diffrax.AbstractSolver:
     """The diffrax solver called `name`; `auto` is the cascade for circuits with cell poles, else Tsit5.
 
     Parameters

@@ -13,7 +13,7 @@ from analogep.errors import NetlistError
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.checks import check
 from analogep.netlist.element import GROUND, Element
-from analogep.netlist.elements import Capacitor, Resistor, Summer, VSource
+from analogep.netlist.elements import Capacitor, Summer, VSource
 from analogep.netlist.graph import Netlist
 from analogep.netlist.subcircuit import flatten as flatten_instances
 from analogep.netlist.waveforms import PWL, Pulse
@@ -38,11 +38,11 @@ class Evaluation:
         self.unknowns = tuple(unknowns)
         self.barrier = barrier
         self.sources = {e.a: e for e in netlist if isinstance(e, VSource)}
-        self.shunts: dict[str, list[Resistor | Summer]] = {}
+        self.shunts: dict[str, list[Element]] = {}
         self.shapes = {name: bus.shape for name, bus in netlist.buses.items()}
         active: list[Element] = []
         for element in netlist:
-            shunted = getattr(element, "shunts", None)
+            shunted = element.shunts
             if shunted is not None and shunted not in self.sources:
                 self.shunts.setdefault(shunted, []).append(element)
             elif not isinstance(element, VSource | Capacitor):
@@ -165,13 +165,19 @@ class Circuit(System):
     def _evaluation(self, unknowns: Iterable[str]) -> Evaluation:
         return Evaluation(self.netlist, unknowns, self._barrier)
 
-    def current(self, v, x, theta, t=0.0, sources=None) -> Currents:
+    def current(
+        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
+    ) -> Currents:
         return self._evaluate(v, x, theta, t, sources)[1]
 
-    def voltages(self, v, x, theta, t=0.0, sources=None) -> dict[str, Array]:
+    def voltages(
+        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
+    ) -> dict[str, Array]:
         return self._evaluate(v, x, theta, t, sources)[0]
 
-    def rate(self, v, x, theta, t=0.0, sources=None) -> Currents:
+    def rate(
+        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
+    ) -> Currents:
         if not self.floating:
             return super().rate(v, x, theta, t, sources)
         i = self.flatten(self.current(v, x, theta, t, sources))
@@ -223,12 +229,12 @@ class Circuit(System):
         held: set[str] = set()
         forced = {bus for element in self.netlist for bus in element.forces}
         for element in self.netlist:
-            if isinstance(element, VSource | Capacitor | Summer) or getattr(element, "shunts", None):
+            if isinstance(element, VSource | Capacitor | Summer) or element.shunts:
                 continue
             held |= set(element.reads) & set(element.drives)
             outputs = {*element.drives} - forced | {*element.forces}
             one_way.add_edges_from((a, b) for a in element.reads for b in outputs if GROUND not in (a, b))
-        shunted = {e.shunts for e in self.netlist if getattr(e, "shunts", None)}
+        shunted = {e.shunts for e in self.netlist if e.shunts}
         core = {bus for bus in self.states if bus in held or bus not in shunted}
         one_way.remove_nodes_from(core)
         slowness = {bus: float(np.max(self.capacitance[bus])) for bus in self.states}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from analogep.netlist._types import Currents, Parameters, Voltages
+from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.simulate.circuit import Circuit, Evaluation
 from analogep.simulate.system import System
 
@@ -29,7 +29,9 @@ class Reduced:
         self.core = system.core if isinstance(system, Circuit) else tuple(system.states)
         self.buses = {name: system.states[name] for name in self.core}
 
-    def evaluate(self, core: Voltages, x: Voltages, theta: Parameters, sources: Voltages | None = None):
+    def evaluate(
+        self, core: Voltages, x: Voltages, theta: Parameters, sources: Voltages | None = None
+    ) -> tuple[dict[str, Array], Currents]:
         """All states and the currents that leave the feedback buses; `sources` are currents into any bus."""
         if isinstance(self.system, Circuit):
             walk: Evaluation = self.system.settled
@@ -49,7 +51,9 @@ class Reduced:
             start += bus.size
         return out
 
-    def inverse(self, core: Voltages, x: Voltages, theta: Parameters, sources: Voltages | None = None):
+    def inverse(
+        self, core: Voltages, x: Voltages, theta: Parameters, sources: Voltages | None = None
+    ) -> Callable[[jax.Array], jax.Array]:
         """vector -> G_reduced^-1 vector: a dense factorization, or GMRES above DENSE_LIMIT."""
 
         def leaving(flat: jax.Array) -> jax.Array:

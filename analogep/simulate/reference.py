@@ -18,7 +18,14 @@ from analogep.simulate.circuit import Circuit
 from analogep.simulate.ngspice import run_deck
 from analogep.simulate.transient import transient
 
-OPTIONS = {"method": "trap", "reltol": 1e-6, "abstol": 1e-18, "vntol": 1e-10, "chgtol": 1e-24, "trtol": 7.0}
+OPTIONS: dict[str, str | float] = {
+    "method": "trap",
+    "reltol": 1e-6,
+    "abstol": 1e-18,
+    "vntol": 1e-10,
+    "chgtol": 1e-24,
+    "trtol": 7.0,
+}
 """Newton and step tolerances for femtofarads and microamperes; the defaults are made for picofarads and up."""
 
 

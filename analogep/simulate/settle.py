@@ -135,7 +135,9 @@ def packed_rate(system: System, *, still: bool = False) -> diffrax.ODETerm:
     return diffrax.ODETerm(rate)
 
 
-def _integrate(system: System, start, x, theta, sources, options: SettleOptions):
+def _integrate(
+    system: System, start: Array, x: Voltages, theta: Parameters, sources: Voltages | None, options: SettleOptions
+) -> tuple[Array, Array, Array]:
     def residual(y: Array) -> Array:
         return system.residual(system.pack(system.current(system.unpack(y), x, theta, 0.0, sources)), y)
 
@@ -157,9 +159,19 @@ def _integrate(system: System, start, x, theta, sources, options: SettleOptions)
     return solution.ys[-1], solution.ts[-1], solution.stats["num_steps"]
 
 
-def _polish(system: System, v, x, theta, sources, inverse: Solve | None, options: SettleOptions):
+def _polish(
+    system: System,
+    v: Array,
+    x: Voltages,
+    theta: Parameters,
+    sources: Voltages | None,
+    inverse: Solve | None,
+    options: SettleOptions,
+) -> tuple[Array, Array]:
     """Newton (or chord) steps until the residual is well below tolerance, or stops falling."""
     newton = Reduced(system)
+    # chord steps cost little, and gain little where the nudge has moved the state far from the matrix they use
+    slowest, most = (0.5, options.polish) if inverse is None else (0.95, 20 * options.polish)
 
     def current(v: Array) -> Array:
         return system.pack(system.current(system.unpack(v), x, theta, 0.0, sources))
@@ -174,11 +186,11 @@ def _polish(system: System, v, x, theta, sources, inverse: Solve | None, options
         core = newton.unflatten(newton.flatten(core) - solve(newton.flatten(leaving)))
         return system.pack(newton.evaluate(core, x, theta, sources)[0])
 
-    def again(state) -> Array:
+    def again(state: tuple[Array, ...]) -> Array:
         _, _, now, before, count = state
-        return (now > 1e-3 * options.tolerance) & (now < 0.5 * before) & (count < options.polish)
+        return (now > 1e-3 * options.tolerance) & (now < slowest * before) & (count < most)
 
-    def step(state):
+    def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
         v, i, now, _, count = state
         v = improve(v, i)
         i = current(v)

@@ -53,7 +53,9 @@ class System(ABC):
     ) -> dict[str, Array]:
         """Voltages of all buses, driven ones and inputs included, at the given states."""
 
-    def rate(self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources=None) -> Currents:
+    def rate(
+        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
+    ) -> Currents:
         """dv/dt = -i / C (volts per second)."""
         i = self.current(v, x, theta, t, sources)
         return {bus: -i[bus] / self.capacitance[bus] for bus in self.states}
@@ -122,11 +124,15 @@ class ModelSystem(System):
         self.theta = dict(weights)
         self.scale = Scale()
 
-    def current(self, v, x, theta, t=0.0, sources=None) -> Currents:
+    def current(
+        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
+    ) -> Currents:
         z, token, weights = self._barrier((v["z"], x["token"], dict(theta)))
         pushed = 0.0 if sources is None else sources.get("z", 0.0)
         return {"z": -self.model.force(z, token, weights) - pushed}
 
-    def voltages(self, v, x, theta, t=0.0, sources=None) -> dict[str, Array]:
+    def voltages(
+        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
+    ) -> dict[str, Array]:
         z, weights = self._barrier((v["z"], dict(theta)))
         return {**v, **x, "logits": self.model.logits(z, weights)}

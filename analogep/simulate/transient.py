@@ -14,6 +14,7 @@ import xarray as xr
 
 from analogep.errors import ConvergenceError
 from analogep.netlist._types import Parameters, Voltages
+from analogep.netlist.elements import Waveform
 from analogep.simulate.cascade import solver as make_solver
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.settle import packed_rate
@@ -33,8 +34,8 @@ def breakpoints(system: System, t_end: float) -> list[float]:
     """Times at which a source's waveform has a corner (seconds), strictly inside the run."""
     if not isinstance(system, Circuit):
         return []
-    values = (getattr(e, "value", None) for e in system.netlist)
-    corners = {t for w in values if hasattr(w, "breakpoints") for t in w.breakpoints(t_end)}
+    waves = [w for e in system.netlist if isinstance(w := getattr(e, "value", None), Waveform)]
+    corners = {t for wave in waves for t in wave.breakpoints(t_end)}
     return sorted(t for t in corners if 0 < t < t_end)
 
 
@@ -88,13 +89,13 @@ def transient(
     ConvergenceError
         If the integrator gives up; the message has the step count.
     """
-    times = jnp.asarray(times, float)
+    samples = jnp.asarray(times, float)
     start = {k: jnp.asarray(v) for k, v in (system.zeros() | dict(v0 or {})).items()}
-    corners = tuple(breakpoints(system, float(times[-1])))
-    waves = _integrate(system, times, x, theta, start, sources, solver, rtol, progress, max_steps, corners)
+    corners = tuple(breakpoints(system, float(samples[-1])))
+    waves = _integrate(system, samples, x, theta, start, sources, solver, rtol, progress, max_steps, corners)
     if not bool(waves.success):
         raise ConvergenceError(
-            f"the transient gave up after {int(waves.steps)} steps before {float(times[-1]):.3g} s; for a stiff "
+            f"the transient gave up after {int(waves.steps)} steps before {float(samples[-1]):.3g} s; for a stiff "
             "circuit choose phases.solver=kvaerno3 or a larger compile.epsilon"
         )
     return waves

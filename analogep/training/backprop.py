@@ -13,7 +13,7 @@ from analogep.training.local import GradientOf, Weights
 def bptt_gradient(model: EquilibriumTransformer, steps: int, dt: float) -> GradientOf:
     """Loss and gradient of a batch by backpropagation through `steps` Euler steps of F(z)."""
 
-    def batch(weights: Weights, x: dict[str, Array]):
+    def batch(weights: Weights, x: dict[str, Array]) -> tuple[Array, dict[str, Array], Array]:
         found = oracle.bptt(model, weights, x["token"], x["target"], x["weight"], steps=steps, dt=dt)
         return found.loss, found.gradient, jnp.asarray(True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -34,7 +34,7 @@ def twin_gradient(compiled: Compiled, options: SettleOptions) -> GradientOf:
     phases = CircuitPhases(compiled, options)
     scale, netlist = compiled.scale, compiled.netlist
 
-    def one(weights: Weights, x: dict[str, Array]):
+    def one(weights: Weights, x: dict[str, Array]) -> tuple[Array, dict[str, Array], Array]:
         theta = to_conductances(weights, scale)
         free = phases.free(x, theta)
         twin = phases.twin(free, x, theta)
@@ -42,7 +42,7 @@ def twin_gradient(compiled: Compiled, options: SettleOptions) -> GradientOf:
         gradient = local_gradient(TWIN, netlist, signals, 1.0, phases.unit)
         return _loss(free.voltages, x, scale.volts), gradient, free.settled.converged & twin.settled.converged
 
-    def batch(weights: Weights, x: dict[str, Array]):
+    def batch(weights: Weights, x: dict[str, Array]) -> tuple[Array, dict[str, Array], Array]:
         loss, gradient, converged = jax.vmap(one, (None, 0))(weights, x)
         return loss.mean(), {name: g.mean(0) * scale.siemens for name, g in gradient.items()}, converged.all()
 
@@ -65,7 +65,7 @@ def _loss(voltages: Mapping[str, Array], x: Mapping[str, Array], volts: float) -
 
 def descend(
     gradient: GradientOf, weights: Weights, batches: Iterable[dict[str, Array]], rate: float
-) -> Iterable[tuple[Step, dict[str, Array]]]:
+) -> Iterator[tuple[Step, Weights]]:
     """Adam on a stream of batches; yields each step and the weights after it.
 
     Adam keeps two numbers beside each weight and needs nothing else, so it does not break locality (Kingma and

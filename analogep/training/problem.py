@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -60,7 +61,7 @@ class Problem:
         phases = self.spec.phases
         return SettleOptions(phases.horizon, phases.approach, phases.tolerance, phases.rtol, phases.solver)
 
-    def save(self, path, weights: Mapping[str, np.ndarray]) -> None:
+    def save(self, path: Path, weights: Mapping[str, np.ndarray]) -> None:
         """Write a checkpoint that `model.checkpoint` reads."""
         plain = self.spec.model.model_dump(mode="json", exclude={"checkpoint"})
         checkpoint.save(path, weights, self.vocabulary, model=plain)

@@ -1,0 +1,164 @@
+"""One page for each public module of analogep, and docstrings in the form that Sphinx wants."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import analogep
+
+ORDER = (
+    *("spec", "netlist", "cells", "models", "compile", "simulate", "diagnostics", "learning", "ep", "training"),
+    *("plot", "report", "demo", "verbs", "cli", "units", "errors"),
+)
+"""Parts of the package in the order of the reference; others follow by name."""
+
+
+def modules() -> list[str]:
+    """Dotted names of all public modules, parts in the order of ORDER."""
+    found = [
+        info.name
+        for info in pkgutil.walk_packages(analogep.__path__, "analogep.")
+        if not any(part.startswith("_") and part != "_types" for part in info.name.split("."))
+    ]
+    place = {part: k for k, part in enumerate(ORDER)}
+    return sorted(found, key=lambda name: (place.get(name.split(".")[1], len(place)), name))
+
+
+def unwrap_jitted(module: ModuleType) -> None:
+    """Put the plain functions in the place of jitted ones, which autodoc would take for data."""
+    for holder in [module, *(c for _, c in inspect.getmembers(module, inspect.isclass))]:
+        if not getattr(holder, "__module__", holder.__name__).startswith("analogep"):
+            continue
+        for name, value in list(vars(holder).items()):
+            if "Pjit" in type(value).__name__ and hasattr(value, "__wrapped__"):
+                setattr(holder, name, value.__wrapped__)
+
+
+def write(folder: Path) -> None:
+    """Write the pages into `folder`; files that are right already are left alone, stale ones are removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = {}
+    names = modules()
+    for name in names:
+        module = importlib.import_module(name)
+        pages[f"{name}.rst"] = _page(name, module, [n for n in names if n.rpartition(".")[0] == name])
+    tops = [name for name in names if name.count(".") == 1]
+    pages["index.rst"] = "\n".join(
+        [
+            *("API reference", "=============", ""),
+            "Every public module, from the specification down. Anything with a leading underscore is private.",
+            *("", ".. list-table::", "   :widths: 30 70", ""),
+            *(line for name in tops for line in (f"   * - :doc:`{name} <{name}>`", f"     - {_summary(name)}")),
+            *("", ".. toctree::", "   :hidden:", "   :maxdepth: 2", ""),
+            *(f"   {name}" for name in tops),
+            "",
+        ]
+    )
+    for file, text in pages.items():
+        path = folder / file
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    for path in folder.glob("*.rst"):
+        if path.name not in pages:
+            path.unlink()
+
+
+def _summary(name: str) -> str:
+    text = (importlib.import_module(name).__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+    return safe(text) or "Modules of this part."
+
+
+def _page(name: str, module: ModuleType, children: list[str]) -> str:
+    short = name.removeprefix("analogep.")
+    lines = [short, "=" * len(short), "", f".. automodule:: {name}", "   :members:", "   :show-inheritance:", ""]
+    exported = [
+        (key, value)
+        for key, value in vars(module).items()
+        if not key.startswith("_") and str(getattr(value, "__module__", name)) != name
+        and str(getattr(value, "__module__", "")).startswith(f"{name}.") and hasattr(module, "__path__")
+    ]  # fmt: skip
+    if exported:
+        lines += ["Names that may be imported from here:", ""]
+        for key, value in exported:
+            role = "class" if inspect.isclass(value) else "func"
+            lines.append(f"* :py:{role}:`~{value.__module__}.{key}`")
+        lines.append("")
+    if children:
+        lines += [".. list-table::", "   :widths: 35 65", ""]
+        for child in children:
+            lines += [f"   * - :doc:`{child.removeprefix('analogep.')} <{child}>`", f"     - {_summary(child)}"]
+        lines += ["", ".. toctree::", "   :hidden:", "", *(f"   {child}" for child in children), ""]
+    return "\n".join(lines)
+
+
+_CODE = re.compile(r"(``.*?``|`[^`]*`)", re.DOTALL)
+_UNDERLINE = re.compile(r"^-{3,}$")
+_SECTIONS = ("Parameters", "Attributes", "Returns", "Raises", "Reference")
+_ENTRY = re.compile(r"^(\*{0,2}[A-Za-z_][\w, *]*?) ?: (.*)$")
+
+
+def safe(text: str) -> str:
+    """Text in which formulas such as ||exp(t J)|| are not taken for markup."""
+    parts = _CODE.split(text)
+    return "".join(part if k % 2 else re.sub(r"\|", r"\\|", part) for k, part in enumerate(parts))
+
+
+def rewrite(lines: list[str]) -> list[str]:
+    """A docstring with its numpy sections as field lists, in the one-line form `name : text` that analogep uses."""
+    lines = safe("\n".join(lines)).split("\n")
+    out: list[str] = []
+    at = 0
+    while at < len(lines):
+        title = lines[at].strip()
+        if title in _SECTIONS and at + 1 < len(lines) and _UNDERLINE.match(lines[at + 1].strip()):
+            end = at + 2
+            while end < len(lines) and not (
+                end + 1 < len(lines) and lines[end].strip() and _UNDERLINE.match(lines[end + 1].strip())
+            ):
+                end += 1
+            out += ["", *_fields(title, lines[at + 2 : end]), ""]
+            at = end
+        else:
+            out.append(lines[at])
+            at += 1
+    return out
+
+
+def _fields(title: str, body: list[str]) -> list[str]:
+    text = [line.rstrip() for line in body if line.strip()]
+    if title == "Returns":
+        return [":returns: " + " ".join(line.strip() for line in text)]
+    if title == "Reference":
+        return ["**Reference:** " + " ".join(line.strip() for line in text)]
+    entries: list[tuple[str, list[str]]] = []
+    for line in text:
+        if line[0] != " " and title == "Raises":
+            entries.append((line.strip(), []))
+        elif line[0] != " " and (found := _ENTRY.match(line)):
+            entries.append((found[1].strip(), [found[2]]))
+        elif entries:
+            entries[-1][1].append(line.strip())
+    field = {"Parameters": "param", "Attributes": "ivar", "Raises": "raises"}[title]
+    out = []
+    for name, said in entries:
+        for one in name.split(",") if field != "raises" else [name]:
+            out.append(f":{field} {one.strip().lstrip('*')}: {' '.join(said)}")
+    return out
+
+
+def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Handler of autodoc-process-docstring."""
+    lines[:] = rewrite(lines)
+
+
+def skip(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Handler of autodoc-skip-member: fields of named tuples are said in their class's docstring."""
+    if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number"):
+        return True
+    return None

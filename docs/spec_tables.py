@@ -1,0 +1,109 @@
+"""Tables of every spec key, made from the pydantic models of analogep.spec, so that they cannot go stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from analogep.spec import Spec
+
+MEANING: dict[str, tuple[str, str]] = {
+    # key: (unit, meaning)
+    "seed": ("", "everything random follows from it: weights, windows, masks"),
+    "model.tokens": ("", "sequence length T"),
+    "model.channels": ("", "state width d"),
+    "model.heads": ("", "attention heads; must divide channels"),
+    "model.ffn": ("", "hidden width of the feed-forward part, or number of memories of the energy part"),
+    "model.damping": ("g0", "c in the leak 1 + c: one number, or a list with one for each channel"),
+    "model.attention": ("", "free, energy, or mixed by the dial"),
+    "model.asymmetry": ("", "the dial a: F = (1 − a) F_energy + a F_free; given alone it selects mixed"),
+    "model.activation": ("", "nonlinearity of the feed-forward part"),
+    "model.gain": ("", "scale of the initial weights"),
+    "model.layer_norm_epsilon": ("", "added to the variance in layer norm; far below 0.1 small states become stiff"),
+    "model.checkpoint": ("path", "file of trained weights"),
+    "data.text": ("path", "UTF-8 text; without it, the documentation that ships with Python"),
+    "data.objective": ("", "the question; next_token needs a causal model"),
+    "data.batch": ("windows", "windows averaged in one compared gradient"),
+    "data.split": ("", "fraction of the text used for training"),
+    "technology.volts": ("V", "voltage of one unit of state"),
+    "technology.siemens": ("S", "conductance g0 of one unit of weight"),
+    "technology.farads": ("F", "damping capacitor of a state; with siemens it sets tau = farads / siemens"),
+    "compile.level": ("", "ideal: cells are driven nodes; parasitic: every cell output has a pole"),
+    "compile.epsilon": ("tau", "cell time constant over tau, at level parasitic"),
+    "phases.beta": ("", "nudging strength"),
+    "phases.horizon": ("tau", "longest integration of a phase"),
+    "phases.approach": ("", "relative residual at which integration stops and Newton steps begin"),
+    "phases.rtol": ("", "relative tolerance of the integrator"),
+    "phases.tolerance": ("", "relative residual above which a state does not count as settled"),
+    "phases.solver": ("", "auto: cascade where cells have poles, else tsit5"),
+    "oracle.steps": ("", "Euler steps of BPTT on F(z)"),
+    "oracle.dt": ("tau", "length of such a step"),
+    "oracle.circuit": ("", "also backpropagate through the settling solver of the circuit"),
+    "oracle.horizon": ("tau", "simulated time of that"),
+    "training.steps": ("", "updates"),
+    "training.batch": ("windows", "windows in an update"),
+    "training.rate": ("", "learning rate of Adam"),
+    "training.level": ("", "level of the circuit that learns"),
+}
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """A JSON-schema type in words."""
+    if "anyOf" in schema:
+        kinds = [_kind(part) for part in schema["anyOf"] if part.get("type") != "null"]
+        return " or ".join(kinds)
+    if "enum" in schema:
+        return ", ".join(f"`{choice}`" for choice in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {_kind(schema['items'])}s"
+    word = {"string": "text"}.get(schema["type"], schema["type"])
+    limits = {"exclusiveMinimum": "> ", "minimum": "≥ ", "exclusiveMaximum": "< ", "maximum": "≤ "}
+    bounds = [f"{sign}{schema[key]:g}" for key, sign in limits.items() if key in schema]
+    return f"{word} {', '.join(bounds)}".strip()
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "none"
+    text = str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return f"`{text}`"
+
+
+def _row(key: str, schema: dict[str, Any]) -> str:
+    unit, meaning = MEANING[key]
+    kind = "path" if unit == "path" else _kind(schema)
+    cells = (f"`{key}`", kind, _default(schema.get("default")), "" if unit == "path" else unit, meaning)
+    return f"| {' | '.join(cells)} |"
+
+
+def spec_tables() -> str:
+    """Markdown: one table for each table of the spec.
+
+    Raises
+    ------
+    KeyError
+        If a key of the spec has no meaning in this file, or the other way round.
+    """
+    whole = Spec.model_json_schema()
+    head = ["| key | type | default | unit | meaning |", "|---|---|---|---|---|"]
+    lines: list[str] = ["### Top level", "", *head, _row("seed", whole["properties"]["seed"]), ""]
+    keys = ["seed"]
+    for table, field in Spec.model_fields.items():
+        properties = getattr(field.annotation, "model_fields", None)
+        if properties is None:
+            continue
+        inner = field.annotation.model_json_schema()["properties"]
+        keys += [f"{table}.{key}" for key in inner]
+        if missing := [key for key in keys if key not in MEANING]:
+            raise KeyError(f"docs/spec_tables.py: say what {missing[0]} means")
+        lines += [f"### `[{table}]`", "", *head, *(_row(f"{table}.{key}", s) for key, s in inner.items()), ""]
+    if surplus := sorted(set(MEANING) - set(keys)):
+        raise KeyError(f"docs/spec_tables.py: the spec has no key {surplus[0]}")
+    return "\n".join(lines)
+
+
+def write(path: Path) -> None:
+    """Write the tables unless they are there already as they should be."""
+    text = spec_tables()
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
