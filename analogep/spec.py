@@ -158,7 +158,7 @@ class Training(_Table):
     """Local training: `steps` updates from `batch` windows each, at learning rate `rate`."""
 
     steps: Count = 200
-    batch: Count = 16
+    batch: Count = 8
     rate: Positive = 0.01
     level: Level = "ideal"
 

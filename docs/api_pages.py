@@ -97,21 +97,44 @@ def _page(name: str, module: ModuleType, children: list[str]) -> str:
     return "\n".join(lines)
 
 
-_CODE = re.compile(r"(``.*?``|`[^`]*`)", re.DOTALL)
+_KEPT = re.compile(r"(``.*?``|`[^`]*`|\*\*\w[^*\n]*\*\*|(?<![\w*])\*\w[^*\n]*\w\*(?![\w*]))", re.DOTALL)
 _UNDERLINE = re.compile(r"^-{3,}$")
 _SECTIONS = ("Parameters", "Attributes", "Returns", "Raises", "Reference")
 _ENTRY = re.compile(r"^(\*{0,2}[A-Za-z_][\w, *]*?) ?: (.*)$")
 
 
 def safe(text: str) -> str:
-    """Text in which formulas such as ||exp(t J)|| are not taken for markup."""
-    parts = _CODE.split(text)
-    return "".join(part if k % 2 else re.sub(r"\|", r"\\|", part) for k, part in enumerate(parts))
+    """Text in which formulas such as ||exp(t J)|| and v* are not taken for markup; code and emphasis stay."""
+    parts = _KEPT.split(text)
+    return "".join(part if k % 2 else re.sub(r"\||\*(?=\S)", r"\\\g<0>", part) for k, part in enumerate(parts))
+
+
+def spaced(lines: list[str]) -> list[str]:
+    """Lists with a blank line on either side, and indented formulas as literal blocks, up to the first section."""
+    out: list[str] = []
+    listed = literal = False
+    for k, line in enumerate(lines):
+        text, indent = line.strip(), len(line) - len(line.lstrip())
+        before = out[-1].strip() if out else ""
+        if text.endswith(":") and k + 1 < len(lines) and lines[k + 1].startswith("    "):
+            return out + lines[k:]  # a section in the style of Google
+        if not text:
+            listed = False
+        elif not indent:
+            item = text.startswith(("- ", "* "))
+            if before and item != listed:
+                out.append("")
+            listed, literal = item, False
+        elif indent >= 4 and not before and not literal:
+            out += ["::", ""]
+            literal = True
+        out.append(line.replace("\\|", "|").replace("\\*", "*") if literal else line)
+    return out
 
 
 def rewrite(lines: list[str]) -> list[str]:
     """A docstring with its numpy sections as field lists, in the one-line form `name : text` that analogep uses."""
-    lines = safe("\n".join(lines)).split("\n")
+    lines = spaced(safe("\n".join(lines)).split("\n"))
     out: list[str] = []
     at = 0
     while at < len(lines):

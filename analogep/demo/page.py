@@ -193,13 +193,14 @@ def _spice(report: Report, results: Results) -> None:
         alt="Waveforms of analogep and ngspice on top of each other, and their difference",
         name="ngspice",
     )
+    quantities = {
+        "settled, worst node": (results.settled_error, 1e-6),
+        "transient, worst node": (agreement.error, 1e-4),
+        "ngspice, seconds": (agreement.reference_seconds, None),
+        "analogep, seconds": (agreement.seconds, None),
+    }
     section.table(
-        [
-            {"quantity": "settled, worst node", "value": results.settled_error, "limit": 1e-6},
-            {"quantity": "transient, worst node", "value": agreement.error, "limit": 1e-4},
-            {"quantity": "ngspice, seconds", "value": agreement.reference_seconds, "limit": None},
-            {"quantity": "analogep, seconds", "value": agreement.seconds, "limit": None},
-        ],
+        [{"quantity": name, "value": value, "limit": limit} for name, (value, limit) in quantities.items()],
         caption="Errors are fractions of the largest voltage.",
         name="ngspice",
     )

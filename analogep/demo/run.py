@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import jax
 import networkx as nx
 import numpy as np
 import xarray as xr
@@ -23,7 +22,6 @@ from analogep.ep.compare import Comparison, OracleOptions, compare_circuit
 from analogep.errors import MissingToolError
 from analogep.learning.nudge import rails
 from analogep.learning.phases import CircuitPhases, PhaseRun
-from analogep.learning.rule import Phase
 from analogep.netlist._types import Array, Parameters, Voltages
 from analogep.netlist.arrays import Crossbar
 from analogep.netlist.elements import VSource
@@ -107,7 +105,7 @@ def demonstrate(spec: Spec, console: Console) -> Results:
         If a phase does not settle.
     """
     shown = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*shown, console=console) as progress, ThreadPoolExecutor(3) as pool:
+    with Progress(*shown, console=console) as progress, ThreadPoolExecutor(6) as pool:
         parts = _Parts(progress, pool)
         problem = build(spec)
         compiled = problem.compiled("parasitic")
@@ -124,14 +122,14 @@ def demonstrate(spec: Spec, console: Console) -> Results:
         def estimate(weights: Parameters) -> Comparison:
             return compare_circuit(phases, weights, batch, beta=beta, reference=options)
 
-        before = parts.start("estimators against both oracles", lambda: estimate(problem.weights)).result()
-        assert before.runs is not None
-        free = jax.tree.map(lambda leaf: leaf[0], before.runs[Phase.FREE])
+        free = parts.start("free phase", lambda: phases.free(x, theta)).result()
+        free.settled.require("the free phase")
+        comparing = parts.start("estimators against both oracles", lambda: estimate(problem.weights))
         waves = parts.start("waveforms of the phases", lambda: _waveforms(phases, free, x, theta, beta))
         stability = parts.start("stability panel", lambda: _diagnose(phases, free, x, theta))
         netlist = with_inputs(circuit.netlist, x).with_arrays(theta)
         settled = check_operating_point(netlist, free.voltages).error if spice else None
-        curves, trained = learning.result()
+        before, (curves, trained) = comparing.result(), learning.result()
         after = estimate(trained)
         overlay = None
         if spice:
