@@ -51,26 +51,33 @@ class Reduced:
             start += bus.size
         return out
 
-    def inverse(
-        self, core: Voltages, x: Voltages, theta: Parameters, sources: Voltages | None = None
-    ) -> Callable[[jax.Array], jax.Array]:
-        """vector -> G_reduced^-1 vector: a dense factorization, or GMRES above DENSE_LIMIT."""
+    def newton(
+        self, core: Array, x: Voltages, theta: Parameters, sources: Voltages | None = None
+    ) -> tuple[Array, Array]:
+        """Currents that leave the feedback buses at `core` (a vector of `flatten`), and the Newton step there."""
 
-        def leaving(flat: jax.Array) -> jax.Array:
+        def leaving(flat: Array) -> Array:
             return self.flatten(self.evaluate(self.unflatten(flat), x, theta, sources)[1])
 
-        at = self.flatten(core)
-        scale = self.system.scale.siemens
-        if not at.size:
+        now, along = jax.linearize(leaving, core)
+        return now, -self.inverse(along)(now)
+
+    def inverse(self, along: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        """vector -> G_reduced^-1 vector, for G_reduced given by its products `along`.
+
+        A dense factorization, or GMRES above DENSE_LIMIT.
+        """
+        scale, size = self.system.scale.siemens, sum(bus.size for bus in self.buses.values())
+        if not size:
             return lambda rhs: rhs
-        if at.size <= DENSE_LIMIT:
-            factors = jax.scipy.linalg.lu_factor(jax.jacfwd(leaving)(at) / scale)
+        if size <= DENSE_LIMIT:
+            factors = jax.scipy.linalg.lu_factor(jax.vmap(along, out_axes=1)(jnp.eye(size)) / scale)
             return lambda rhs: jax.scipy.linalg.lu_solve(factors, rhs / scale)
 
-        def product(d: jax.Array) -> jax.Array:
-            return jax.jvp(leaving, (at,), (d,))[1] / scale
+        def scaled(rhs: Array) -> Array:
+            return along(rhs) / scale
 
-        return lambda rhs: jax.scipy.sparse.linalg.gmres(product, rhs / scale, tol=1e-12, restart=60, maxiter=40)[0]
+        return lambda rhs: jax.scipy.sparse.linalg.gmres(scaled, rhs / scale, tol=1e-12, restart=60, maxiter=40)[0]
 
 
 def linear_response(system: System, v: Voltages, x: Voltages, theta: Parameters) -> Solve:
@@ -85,20 +92,20 @@ def linear_response(system: System, v: Voltages, x: Voltages, theta: Parameters)
     currents into the states (a missing bus is 0) -> voltages of all states.
     """
     reduced = Reduced(system)
-    core = {name: v[name] for name in reduced.core}
-    inverse = reduced.inverse(core, x, theta)
+    core = reduced.flatten({name: v[name] for name in reduced.core})
     rest = {name: jnp.zeros(bus.shape) for name, bus in system.states.items()}
+
+    def at_rest(flat: Array, pushed: Currents) -> tuple[dict[str, Array], Array]:
+        states, leaving = reduced.evaluate(reduced.unflatten(flat), x, theta, pushed)
+        return states, reduced.flatten(leaving)
+
+    _, along = jax.linearize(at_rest, core, rest)
+    inverse = reduced.inverse(lambda moved: along(moved, rest)[1])
 
     def solve(pushed: Currents) -> dict[str, jax.Array]:
         pushed = {name: jnp.asarray(pushed.get(name, zero)) for name, zero in rest.items()}
-
-        def at_rest(c, s):
-            return reduced.evaluate(c, x, theta, s)
-
-        zero_core = {name: jnp.zeros(bus.shape) for name, bus in reduced.buses.items()}
         # first what the pushed currents do with the feedback buses held, then how far those must move
-        _, leaving = jax.jvp(at_rest, (core, rest), (zero_core, pushed))[1]
-        moved = reduced.unflatten(inverse(-reduced.flatten(leaving)))
-        return jax.jvp(at_rest, (core, rest), (moved, pushed))[1][0]
+        _, leaving = along(jnp.zeros_like(core), pushed)
+        return along(-inverse(leaving), pushed)[0]
 
     return solve

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -168,35 +169,44 @@ def _polish(
     inverse: Solve | None,
     options: SettleOptions,
 ) -> tuple[Array, Array]:
-    """Newton (or chord) steps until the residual is well below tolerance, or stops falling."""
-    newton = Reduced(system)
-    # chord steps cost little, and gain little where the nudge has moved the state far from the matrix they use
-    slowest, most = (0.5, options.polish) if inverse is None else (0.95, 20 * options.polish)
+    """Newton steps on the feedback buses, or chord steps with `inverse`, while they make the residual fall."""
 
     def current(v: Array) -> Array:
         return system.pack(system.current(system.unpack(v), x, theta, 0.0, sources))
 
-    def improve(v: Array, i: Array) -> Array:
-        if inverse is not None:
-            return v - system.pack(inverse(system.unpack(i)))
+    if inverse is not None:
+
+        def chord(v: Array) -> tuple[Array, Array]:
+            i = current(v)
+            return v - system.pack(inverse(system.unpack(i))), system.residual(i, v)
+
+        v = _repeat(chord, v, options)
+    else:
+        newton = Reduced(system)
+        size = jnp.linalg.norm(v)
+
+        def step(core: Array) -> tuple[Array, Array]:
+            leaving, move = newton.newton(core, x, theta, sources)
+            # the dependent buses are at rest by construction: what leaves the feedback buses is the whole residual
+            return core + move, jnp.linalg.norm(leaving) / (system.scale.siemens * size + 1e-300)
+
         at = system.unpack(v)
-        core = {name: at[name] for name in newton.core}
-        solve = newton.inverse(core, x, theta, sources)
-        _, leaving = newton.evaluate(core, x, theta, sources)
-        core = newton.unflatten(newton.flatten(core) - solve(newton.flatten(leaving)))
-        return system.pack(newton.evaluate(core, x, theta, sources)[0])
+        core = _repeat(step, newton.flatten({name: at[name] for name in newton.core}), options)
+        v = system.pack(newton.evaluate(newton.unflatten(core), x, theta, sources)[0])
+    return v, system.residual(current(v), v)
 
-    def again(state: tuple[Array, ...]) -> Array:
-        _, _, now, before, count = state
-        return (now > 1e-3 * options.tolerance) & (now < slowest * before) & (count < most)
 
-    def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        v, i, now, _, count = state
-        v = improve(v, i)
-        i = current(v)
-        return v, i, system.residual(i, v), now, count + 1
+def _repeat(step: Callable[[Array], tuple[Array, Array]], start: Array, options: SettleOptions) -> Array:
+    """Apply v -> (next v, residual at v) until the residual is far below tolerance or no longer halves."""
 
-    i = current(v)
-    first = system.residual(i, v)
-    state = jax.lax.while_loop(again, step, (v, i, first, jnp.full_like(first, jnp.inf), 0))
-    return state[0], state[2]
+    def again(state: tuple[Array, Array, Array, Array]) -> Array:
+        _, now, before, count = state
+        return (now > 1e-3 * options.tolerance) & (now < 0.5 * before) & (count < options.polish)
+
+    def body(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        v, now, _, count = state
+        v, residual = step(v)
+        return v, residual, now, count + 1
+
+    big = jnp.asarray(1e300)
+    return jax.lax.while_loop(again, body, (start, big, 4 * big, jnp.asarray(0)))[0]
