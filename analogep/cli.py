@@ -79,7 +79,7 @@ def _plain(value: Any) -> Any:
 def _table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
     table = Table(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column, justify="left" if column == columns[0] else "right")
+        table.add_column(column, justify="left" if column == columns[0] else "right", overflow="fold")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     return table

@@ -26,6 +26,7 @@ def modules() -> list[str]:
         for info in pkgutil.walk_packages(analogep.__path__, "analogep.")
         if not any(part.startswith("_") and part != "_types" for part in info.name.split("."))
     ]
+    found = [name for name in found if importlib.import_module(name).__doc__]  # empty ones are left out
     place = {part: k for k, part in enumerate(ORDER)}
     return sorted(found, key=lambda name: (place.get(name.split(".")[1], len(place)), name))
 
@@ -52,7 +53,8 @@ def write(folder: Path) -> None:
     pages["index.rst"] = "\n".join(
         [
             *("API reference", "=============", ""),
-            "Every public module, from the specification down. Anything with a leading underscore is private.",
+            "Every public module, from the specification down. Names with a leading underscore are private, but "
+            "for the array shapes of `netlist._types`.",
             *("", ".. list-table::", "   :widths: 30 70", ""),
             *(line for name in tops for line in (f"   * - :doc:`{name} <{name}>`", f"     - {_summary(name)}")),
             *("", ".. toctree::", "   :hidden:", "   :maxdepth: 2", ""),
@@ -70,8 +72,8 @@ def write(folder: Path) -> None:
 
 
 def _summary(name: str) -> str:
-    text = (importlib.import_module(name).__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
-    return safe(text) or "Modules of this part."
+    text = importlib.import_module(name).__doc__ or ""
+    return safe(text.strip().split("\n\n")[0].replace("\n", " "))
 
 
 def _page(name: str, module: ModuleType, children: list[str]) -> str:
@@ -83,6 +85,8 @@ def _page(name: str, module: ModuleType, children: list[str]) -> str:
         if not key.startswith("_") and str(getattr(value, "__module__", name)) != name
         and str(getattr(value, "__module__", "")).startswith(f"{name}.") and hasattr(module, "__path__")
     ]  # fmt: skip
+    if not module.__doc__:
+        lines += [SAID[name], ""]
     if exported:
         lines += ["Names that may be imported from here:", ""]
         for key, value in exported:
@@ -98,6 +102,8 @@ def _page(name: str, module: ModuleType, children: list[str]) -> str:
 
 
 _KEPT = re.compile(r"(``.*?``|`[^`]*`|\*\*\w[^*\n]*\*\*|(?<![\w*])\*\w[^*\n]*\w\*(?![\w*]))", re.DOTALL)
+_VALUES = ("attribute", "data", "property")
+_kept: dict[str, list[str]] = {}
 _UNDERLINE = re.compile(r"^-{3,}$")
 _SECTIONS = ("Parameters", "Attributes", "Returns", "Raises", "Reference")
 _ENTRY = re.compile(r"^(\*{0,2}[A-Za-z_][\w, *]*?) ?: (.*)$")
@@ -147,6 +153,12 @@ def rewrite(lines: list[str]) -> list[str]:
                 end += 1
             out += ["", *_fields(title, lines[at + 2 : end]), ""]
             at = end
+        elif lines[at] == "Returns:":  # the style of Google; napoleon would take the text before a colon for a type
+            end = at + 1
+            while end < len(lines) and (not lines[end].strip() or lines[end].startswith(" ")):
+                end += 1
+            out += ["", *_fields("Returns", lines[at + 1 : end]), ""]
+            at = end
         else:
             out.append(lines[at])
             at += 1
@@ -176,8 +188,16 @@ def _fields(title: str, body: list[str]) -> list[str]:
 
 
 def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Handler of autodoc-process-docstring."""
+    """Handler of autodoc-process-docstring, before napoleon's."""
     lines[:] = rewrite(lines)
+    if what in _VALUES:
+        _kept[name] = list(lines)
+
+
+def restore(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Handler after napoleon's, which takes what stands before a colon in an attribute's docstring for its type."""
+    if name in _kept:
+        lines[:] = [*_kept.pop(name), ""]
 
 
 def skip(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:

@@ -15,7 +15,9 @@ ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]
 
 import api_pages  # noqa: E402
+import equations  # noqa: E402
 import spec_tables  # noqa: E402
+from sphinx.util.inspect import TypeAliasForwardRef  # noqa: E402
 
 from analogep import __version__  # noqa: E402
 
@@ -28,7 +30,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build", "_figures/*.md", "Thumbs.db", ".DS_Store"]
@@ -37,6 +38,7 @@ myst_heading_anchors = 3
 default_role = "code"
 
 html_theme = "furo"
+html_math_renderer = "drawn"
 html_title = "analogep"
 html_static_path = ["_static"]
 html_css_files = ["analogep.css"]
@@ -52,6 +54,7 @@ autodoc_inherit_docstrings = False
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {name: name for name in ("Array", "Voltages", "Currents", "Parameters", "Weights", "Solve")}
 autodoc_default_options = {"exclude-members": "model_config"}
+TypeAliasForwardRef.__repr__ = lambda self: self.name  # inside `X | None` Sphinx writes out its own class instead
 python_maximum_signature_line_length = 90
 napoleon_google_docstring = True
 napoleon_numpy_docstring = True
@@ -98,5 +101,7 @@ for _name in api_pages.modules():
 
 
 def setup(app):
+    app.add_html_math_renderer("drawn", (equations.inline, None), (equations.block, None))
     app.connect("autodoc-process-docstring", api_pages.process, priority=400)  # before napoleon's 500
+    app.connect("autodoc-process-docstring", api_pages.restore, priority=600)
     app.connect("autodoc-skip-member", api_pages.skip)

@@ -139,9 +139,11 @@ def displacement() -> Figure:
     left.plot(at["lambda"], at["asym"], "s", color=BLUE, markersize=7, markerfacecolor="none", label="AsymEP")
     left.plot(at["lambda"], at["twin"], "+", color=GREEN, markersize=8, label="twin")
     left.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-    describe(left, "λ from a dense solve (units)", "read at the same node (units)", f"One network, ρ(S⁻¹A) = {at['rho']:.2f}")
+    describe(
+        left, "λ from a dense solve (units)", "read at the same node (units)", f"One network, ρ(S⁻¹A) = {at['rho']:.2f}"
+    )
     legend(left, loc="lower right")
-    found = [solve(a) for a in np.geomspace(0.06, 12.0, 9)]
+    found = [solve(a) for a in np.geomspace(0.06, 12.0, 7)]
     rho = [f["rho"] for f in found]
 
     def cosine(name):
@@ -222,7 +224,7 @@ def cascade() -> Figure:
             waves = transient(circuit, [20 * SCALE.seconds], {}, circuit.theta, solver=name)
             taken.append(int(waves.steps))
     ax = dressed(None, (6.4, 3.6))
-    for (name, taken), color, said in zip(steps.items(), (VERMILION, BLUE), ("explicit Tsit5", "cascade"), strict=True):
+    for taken, color, said in zip(steps.values(), (VERMILION, BLUE), ("explicit Tsit5", "cascade"), strict=True):
         ax.plot(epsilons, taken, "o-", color=color, label=said)
     ax.set(xscale="log", yscale="log")
     ax.set_yticks([50, 100, 200, 500], ["50", "100", "200", "500"])
@@ -249,7 +251,9 @@ def _box(ax: Axes, x: float, y: float, w: float, h: float, text: str, color: str
     ax.text(x, y, text, ha="center", va="center", fontsize=size, color=INK, linespacing=1.35)
 
 
-def _arrow(ax: Axes, a: tuple[float, float], b: tuple[float, float], text: str = "", color: str = GRAY, **where) -> None:
+def _arrow(
+    ax: Axes, a: tuple[float, float], b: tuple[float, float], text: str = "", color: str = GRAY, **where
+) -> None:
     bend = where.pop("bend", 0.0)
     ax.add_patch(
         FancyArrowPatch(
@@ -304,7 +308,9 @@ def _ground(ax: Axes, x: float, y: float) -> None:
 def _resistor(ax: Axes, x: float, top: float, bottom: float, text: str = "") -> None:
     middle = (top + bottom) / 2
     _wire(ax, (x, top), (x, bottom))
-    ax.add_patch(Rectangle((x - 0.065, middle - 0.17), 0.13, 0.34, facecolor="white", edgecolor=INK, linewidth=1.2, zorder=2))
+    ax.add_patch(
+        Rectangle((x - 0.065, middle - 0.17), 0.13, 0.34, facecolor="white", edgecolor=INK, linewidth=1.2, zorder=2)
+    )
     ax.text(x - 0.13, middle, text, ha="right", va="center", fontsize=8.5, color=INK)
     _ground(ax, x, bottom)
 
@@ -368,7 +374,9 @@ def levels() -> Figure:
         node = (x + 1.15, 2.3)
         if k == 0:
             _wire(ax, node, (x + 1.5, 2.3))
-            tri = Polygon([(x + 1.5, 2.62), (x + 1.5, 1.98), (x + 2.05, 2.3)], closed=True, facecolor="white", edgecolor=BLUE)
+            tri = Polygon(
+                [(x + 1.5, 2.62), (x + 1.5, 1.98), (x + 2.05, 2.3)], closed=True, facecolor="white", edgecolor=BLUE
+            )
             tri.set_linewidth(1.4)
             ax.add_patch(tri)
             ax.text(x + 1.67, 2.3, "$1/g_0$", fontsize=8, ha="center", va="center")
@@ -376,7 +384,9 @@ def levels() -> Figure:
             ax.text(x + 1.25, 1.2, "v = i / g₀, evaluated in\ntopological order", fontsize=9, ha="center", color=INK)
         else:
             if k == 2:
-                ax.add_patch(Rectangle((x + 1.25, 2.235), 0.3, 0.13, facecolor="white", edgecolor=INK, linewidth=1.2, zorder=2))
+                ax.add_patch(
+                    Rectangle((x + 1.25, 2.235), 0.3, 0.13, facecolor="white", edgecolor=INK, linewidth=1.2, zorder=2)
+                )
                 ax.text(x + 1.4, 2.5, "wire R", fontsize=8, ha="center", color=INK)
             _wire(ax, node, (x + 2.5, 2.3))
             ax.add_patch(Circle((x + 1.95, 2.3), 0.04, color=INK, zorder=4))

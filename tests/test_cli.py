@@ -1,8 +1,8 @@
-"""The command line: one JSON object with the promised keys, exit codes, and clear refusals that leave nothing behind."""
+"""The command line: one JSON object with the promised keys, exit codes, and refusals that leave nothing behind."""
 
 import json
 import os
-import shutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +12,9 @@ import pytest
 import xarray as xr
 
 from analogep.cli import main
-from analogep.spec import Spec
+from analogep.ep.estimators import RULES
+from analogep.spec import Spec, load_spec
+from analogep.training.problem import build
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -40,7 +42,8 @@ def run(text, monkeypatch, capsys):
         settings = {**TINY, "data.text": text, **{key.replace("__", "."): value for key, value in changes.items()}}
         sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         takes_spec = arguments and arguments[0] not in ("doctor",) and "--help" not in arguments
-        monkeypatch.setattr(sys, "argv", ["analogep", *map(str, arguments), *(sets if takes_spec else [])])
+        verb, *rest = map(str, arguments)
+        monkeypatch.setattr(sys, "argv", ["analogep", verb, *(sets if takes_spec else []), *rest])
         capsys.readouterr()
         try:
             main()
@@ -106,6 +109,9 @@ def test_compare_on_the_circuit(ok, tmp_path):
     for name in ("asym_ep", "twin"):
         assert result["estimators"][name]["cosine"] >= 0.9999
         assert result["estimators"][name]["relative_error"] <= 1e-3
+    assert result["estimators"]["twin"]["relative_error"] <= 1e-10
+    assert result["estimators"]["twin"]["local"]
+    assert not result["estimators"]["asym_ep"]["local"]  # at `ideal` lambda is known at z only, and is contracted
     assert result["estimators"]["vector_field_ep"]["relative_error"] > 0.1
     for oracle in ("bptt", "circuit_bptt"):
         assert result[oracle]["cosine"] > 0.9999
@@ -115,10 +121,12 @@ def test_compare_on_the_circuit(ok, tmp_path):
 
 
 def test_compare_on_a_conservative_model(ok):
+    """F(z) itself at asymmetry 0: every estimator is right, plain EP is equilibrium propagation there."""
     changes = {"model__asymmetry": 0.0, "data__objective": "last_token"}
     result = ok("compare", "--system", "model", **changes)
     assert result["system"] == "model"
-    assert "energy_ep" in result["estimators"]
+    assert set(result["estimators"]) == set(RULES)
+    assert result["estimators"]["twin"]["relative_error"] <= 1e-10
     assert all(row["relative_error"] <= 1e-3 for row in result["estimators"].values())
     assert not any(row["local"] for row in result["estimators"].values())
 
@@ -138,7 +146,7 @@ def test_diagnose(ok):
 @pytest.mark.spice
 def test_export_of_the_free_phase(ok, tmp_path):
     path = tmp_path / "free.cir"
-    result = ok("export", "--check", "-o", path, compile__level="parasitic")
+    result = ok("export", "--check", "-o", path)
     assert set(result["spice"]) >= SPICE
     assert result["spice"]["settled_error"] <= 1e-6
     assert result["spice"]["max_error"] <= 1e-4
@@ -154,12 +162,11 @@ def test_export_of_the_adjoint(ok):
     assert result["adjoint"]["network_error"] <= 1e-6
 
 
-def test_export_prints_the_deck_or_one_object(run, ok):
+def test_export_prints_the_deck(run):
     code, out, _ = run("export", "--phase", "nudged")
     assert code == 0
-    assert out.startswith("equilibrium transformer")
+    assert out.splitlines()[0].startswith("* equilibrium transformer")
     assert out.rstrip().endswith(".end")
-    assert ok("export", "--phase", "nudged")["primitives"] > 100
 
 
 @pytest.mark.spice
@@ -194,17 +201,11 @@ BAD = [
 
 @pytest.mark.parametrize(("arguments", "words"), BAD, ids=lambda value: " ".join(value)[:60] if value else "")
 def test_bad_input_is_refused_in_one_line(run, arguments, words, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)  # settings come before the arguments, so a bad one of these wins
     before = sorted(entry.name for entry in tmp_path.iterdir())
-    verb, *rest = arguments
-    # bad settings come last, so that they win
-    sets = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
-    monkeypatch.setattr("test_cli.TINY", {})
-    code, out, err = run(verb, "--json", "-o", "out.json", *sets, *rest)
+    code, out, err = run(*arguments, "--json", "-o", "out.json")
     assert code == 2
     assert out == ""
-    import re
-
     assert re.search(words, err), err
     assert err.startswith("analogep: ")
     assert err.count("\n") == 1
@@ -232,9 +233,6 @@ def test_bad_options_are_refused(run, arguments):
 
 
 def test_text_outside_a_checkpoints_vocabulary(run, text, tmp_path):
-    from analogep.spec import load_spec
-    from analogep.training.problem import build
-
     problem = build(load_spec(None, [f"{key}={value}" for key, value in {**TINY, "data.text": text}.items()]))
     path = tmp_path / "start.npz"
     problem.save(path, problem.weights)
@@ -245,7 +243,7 @@ def test_text_outside_a_checkpoints_vocabulary(run, text, tmp_path):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("verb", [("simulate",), ("compare", "--system", "model")], ids=" ".join)
+@pytest.mark.parametrize("verb", [("simulate",), ("diagnose",)], ids=" ".join)
 def test_what_does_not_settle_ends_in_three(run, verb, tmp_path):
     path = tmp_path / "result"
     code, out, err = run(*verb, "--json", "-o", path, phases__horizon=0.01)
@@ -304,4 +302,3 @@ def test_the_installed_program(tmp_path):
     assert done.returncode == 0
     assert json.loads(done.stdout)["seed"] == Spec().seed
     assert list(tmp_path.iterdir()) == []
-    assert shutil.which("ngspice", path=str(tmp_path)) is None

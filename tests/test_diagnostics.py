@@ -399,3 +399,8 @@ def test_leaving_the_lyapunov_exponent_out(block):
     without = dx.panel(system, v, x, system.theta, horizon=None)
     assert np.isnan(without.lyapunov_finite_time)
     assert without.peak_growth == found.peak_growth
+
+
+def test_growth_with_nearly_equal_singular_values():
+    r = np.random.default_rng(0).standard_normal((12, 12))
+    assert peak_growth(-np.eye(12) + 2 * (r - r.T)) == pytest.approx(1.0, abs=1e-9)

@@ -2,18 +2,19 @@
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dense_circuits import SCALE, load
+from dense_circuits import SCALE
 from small_blocks import block, one, phases, sample
 
 from analogep.compile import compile_reciprocal, compile_transformer
 from analogep.compile.transformer import STATE
 from analogep.ep import oracle
-from analogep.ep.compare import OracleOptions, compare_circuit, compare_model
+from analogep.ep.compare import OracleOptions, compare_circuit
 from analogep.ep.estimators import ENERGY_EP, RULES, TWIN, VECTOR_FIELD_EP, VECTOR_FIELD_EP_ONE_SIDED, Estimators
 from analogep.ep.fidelity import fidelity
 from analogep.errors import ConvergenceError, SpecError
@@ -30,16 +31,14 @@ from analogep.simulate.settle import SettleOptions, settle_near
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 BETA = 1e-3
-SHORT = OracleOptions(steps=300)
 
 
 @cache
-def compared(level="parasitic"):
-    """`compare` on the causal block, both samples in one batch at `parasitic`."""
+def compared():
+    """`compare` on the causal block, both samples in one batch."""
     model, weights, batch = block("free")
     assert model.causal
-    batch = batch if level == "parasitic" else one(batch, 0)
-    return compare_circuit(phases("free", level), weights, batch, beta=BETA, reference=SHORT)
+    return compare_circuit(phases("free"), weights, batch, beta=BETA, reference=OracleOptions(steps=300))
 
 
 def test_asym_ep_and_twin_are_exact_on_the_causal_block():
@@ -148,7 +147,7 @@ def test_the_energy_contrast_is_exact_where_own_node_displacement_is_not(which):
 def test_centred_estimators_err_by_the_square_of_beta(name):
     errors = [error("energy", 0, name, beta) for beta in (0.02, 0.01, 0.005)]
     assert errors[-1] > 1e-6  # above round-off
-    np.testing.assert_allclose([a / b for a, b in zip(errors, errors[1:], strict=False)], 4.0, rtol=0.15)
+    np.testing.assert_allclose([a / b for a, b in pairwise(errors)], 4.0, rtol=0.15)
 
 
 def test_a_strong_nudge_still_settles():
@@ -157,27 +156,12 @@ def test_a_strong_nudge_still_settles():
 
 
 def test_the_ideal_level_knows_lambda_at_the_states_only():
-    rows = compared("ideal").rows
-    assert rows["twin"].local
-    assert rows["twin"].total.relative_error <= 1e-10
-    assert not rows["asym_ep"].local
-    assert rows["asym_ep"].total.relative_error <= 1e-3
+    """So AsymEP is no local rule there; `compare` still shows it, contracted (tests/test_cli.py)."""
     estimators, (x, theta) = Estimators(phases("free", "ideal")), sample("free", level="ideal")
     assert "asym_ep" not in estimators.available
+    assert "twin" in estimators.available
     with pytest.raises(SpecError, match=r"estimator 'asym_ep' does not exist for this circuit; available: .*twin"):
         estimators.run(("asym_ep",), {name: value[None] for name, value in x.items()}, theta, BETA)
-
-
-def test_every_estimator_is_right_on_a_conservative_model():
-    """F(z) itself at asymmetry 0: plain EP is equilibrium propagation there."""
-    model, weights, batch = block("energy")
-    result = compare_model(model, weights, one(batch, 0), beta=BETA, reference=SHORT)
-    assert set(result.rows) == set(RULES)
-    assert result.converged
-    for name, row in result.rows.items():
-        assert row.total.relative_error <= 1e-3, name
-        assert not row.local
-    assert result.rows["twin"].total.relative_error <= 1e-10
 
 
 def test_an_unsettled_phase_is_flagged():
@@ -229,9 +213,7 @@ def linear_network(s, a):
         for j, to in enumerate(LINEAR_NODES):
             if j < i:
                 g = -g0 * s[i, j]
-                elements.append(
-                    Resistor(f"s{i}{j}", at, to, g) if g > 0 else VCCS(f"s{i}{j}", at, to, at, to, g)
-                )
+                elements.append(Resistor(f"s{i}{j}", at, to, g) if g > 0 else VCCS(f"s{i}{j}", at, to, at, to, g))
             if j != i:
                 arrays[f"a{i}{j}"] = np.array(g0 * a[i, j])
                 elements.append(VCCS(f"a{i}{j}", at, GROUND, to, GROUND, f"a{i}{j}"))
@@ -364,4 +346,4 @@ def test_plain_ep_is_exact_on_resistors(rule):
 )
 def test_order_of_the_error_on_resistors(rule, order):
     errors = [reciprocal_error(rule, beta).relative_error for beta in (0.08, 0.04, 0.02)]
-    np.testing.assert_allclose([a / b for a, b in zip(errors, errors[1:], strict=False)], 2.0**order, rtol=0.15)
+    np.testing.assert_allclose([a / b for a, b in pairwise(errors)], 2.0**order, rtol=0.15)

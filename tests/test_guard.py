@@ -42,7 +42,9 @@ def plain(x):
 def test_forward_mode_passes():
     np.testing.assert_array_equal(guarded(X), plain(X))
     np.testing.assert_array_equal(jax.jit(guarded)(X), jax.jit(plain)(X))
-    np.testing.assert_array_equal(jax.vmap(guarded)(jnp.stack([X, 2 * X]))[1], jax.vmap(plain)(jnp.stack([X, 2 * X]))[1])
+    np.testing.assert_array_equal(
+        jax.vmap(guarded)(jnp.stack([X, 2 * X]))[1], jax.vmap(plain)(jnp.stack([X, 2 * X]))[1]
+    )
     for f in (guarded, jax.jit(guarded)):
         value, slope = jax.jvp(f, (X,), (jnp.ones(3),))
         np.testing.assert_allclose(slope, jax.jvp(plain, (X,), (jnp.ones(3),))[1], rtol=1e-15)
@@ -246,7 +248,9 @@ LOCAL = [
 
 
 def test_local_paths_do_not_load_the_oracle():
-    there = {f"analogep.learning.{path.stem}" for path in (Path(analogep.__file__).parent / "learning").glob("[!_]*.py")}
+    there = {
+        f"analogep.learning.{path.stem}" for path in (Path(analogep.__file__).parent / "learning").glob("[!_]*.py")
+    }
     assert there <= set(LOCAL)
     code = f"import sys, {', '.join(LOCAL)}; print(*[m for m in sys.modules if 'oracle' in m], sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

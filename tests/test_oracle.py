@@ -34,7 +34,9 @@ def solver(kind):
         z = flat.reshape(model.tokens, model.channels)
         direction = jnp.eye(flat.size).reshape(-1, *z.shape)
         slope = jax.vmap(lambda d: jax.jvp(lambda at: cross_entropy(model.logits(at, theta), y, w), (z,), (d,))[1])
-        return model.force(z, x, theta).ravel() - jax.lax.cond(beta == 0, jnp.zeros_like, lambda f: beta * slope(direction), flat)
+        return model.force(z, x, theta).ravel() - jax.lax.cond(
+            beta == 0, jnp.zeros_like, lambda f: beta * slope(direction), flat
+        )
 
     @jax.jit
     def at_rest(z, theta, x, y, w, beta):
@@ -67,7 +69,9 @@ def implicit(kind):
 def some_entries(kind, count=2):
     rng = np.random.default_rng(3)
     shapes = block(kind)[0].weight_shapes
-    chosen = {name: [tuple(int(rng.integers(n)) for n in shape) for _ in range(count)] for name, shape in shapes.items()}
+    chosen = {
+        name: [tuple(int(rng.integers(n)) for n in shape) for _ in range(count)] for name, shape in shapes.items()
+    }
     token = int(np.argmax(data(kind)[0][0, -1]))  # of a token that occurs
     return {**chosen, "embed": [(0, token), (3, token)]}
 

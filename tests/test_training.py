@@ -156,5 +156,6 @@ def test_the_parts_of_the_text(text):
     assert problem.compiled("ideal").level == "ideal"
     changed = {name: 2 * w for name, w in problem.weights.items()}
     np.testing.assert_allclose(
-        problem.compiled("ideal", changed).netlist.arrays["query"], 2 * problem.compiled("ideal").netlist.arrays["query"]
+        problem.compiled("ideal", changed).netlist.arrays["query"],
+        2 * problem.compiled("ideal").netlist.arrays["query"],
     )

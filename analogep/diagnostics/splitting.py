@@ -110,8 +110,9 @@ def _top(
             return float(value[0]), vector[:, 0]
         except sparse.ArpackError:
             pass  # the dense factorization below gives the same pair, only slower
-    value, vector = scipy.linalg.eigh(dense(), subset_by_index=[n - 1, n - 1])
-    return float(value[0]), vector[:, 0]
+    # all eigenpairs: LAPACK's search for one of them returns none where several are nearly equal
+    values, vectors = scipy.linalg.eigh(dense())
+    return float(values[-1]), vectors[:, -1]
 
 
 def _times(matrix: np.ndarray, u: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Phases of a circuit, and local rules as data with the one engine that runs them."""

@@ -1,0 +1,1 @@
+"""Netlist to System; settling, transients, and ngspice as the reference."""

@@ -1,0 +1,1 @@
+"""Text, batches, checkpoints, and training by local updates."""

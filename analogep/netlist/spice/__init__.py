@@ -1,0 +1,1 @@
+"""SPICE text out, raw files in."""

@@ -1,0 +1,101 @@
+"""The suite notices wrong signs: one is flipped in a copy of the package, and tests that ran must fail."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import analogep
+
+TESTS = Path(__file__).parent
+PROBE = "import analogep, pathlib; print(pathlib.Path(analogep.__file__).resolve())"
+
+MUTATIONS = {
+    "cell: layer norm's variance": (
+        "cells/layer_norm.py",
+        "jnp.sqrt((centered**2).mean(-1, keepdims=True) + epsilon)",
+        "jnp.sqrt((centered**2).mean(-1, keepdims=True) - epsilon)",
+        ["test_compile.py::test_ideal_current_is_minus_the_force[free]"],
+    ),
+    "adjoint: transposed cells": (
+        "cells/cell.py",
+        "out[bus] = out.get(bus, 0.0) - self.siemens * self.gain * part",
+        "out[bus] = out.get(bus, 0.0) + self.siemens * self.gain * part",
+        ["test_conformance.py::test_adjoint_is_the_transpose[layer_norm]"],
+    ),
+    "adjoint: one direction of an array": (
+        "netlist/arrays.py",
+        "self.weights, transpose=not self.transpose),)",
+        "self.weights, transpose=self.transpose),)",
+        ["test_conformance.py::test_adjoint_is_the_transpose[crossbar_buffered]"],
+    ),
+    "exporter: polarity of an array's devices": (
+        "netlist/arrays.py",
+        'out, sign = (f"0 {target}", "p") if value > 0 else (f"{target} 0", "n")',
+        'out, sign = (f"{target} 0", "p") if value > 0 else (f"{target} 0", "n")',
+        ["test_conformance.py::test_law_against_ngspice[crossbar_buffered]"],
+    ),
+    "rules: sign of a term": (
+        "learning/rule.py",
+        "total[name] = total.get(name, 0.0) + term.sign * product",
+        "total[name] = total.get(name, 0.0) - term.sign * product",
+        ["test_rules.py::test_a_crossbar_sums_outer_products_over_its_copies"],
+    ),
+}
+
+
+def needs_spice(name):
+    return pytest.param(name, marks=pytest.mark.spice) if "exporter" in name else name
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the package that a process started with it finds first."""
+    package = tmp_path / "analogep"
+    shutil.copytree(Path(analogep.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    return package
+
+
+def run_in(package, *arguments):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    environment |= {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, *arguments]
+    # away from the checkout, whose own package would be found first
+    return subprocess.run(command, capture_output=True, text=True, cwd=package.parent, env=environment, check=False)
+
+
+def suite(package, nodes):
+    options = ("-p", "no:cacheprovider", "-q", "--rootdir", str(TESTS.parent))
+    config = ("-c", str(TESTS.parent / "pyproject.toml"))
+    return run_in(package, "-m", "pytest", *options, *config, *(str(TESTS / node) for node in nodes))
+
+
+def flip(package, name):
+    """Exchange the one place; a mutation whose text is gone, or stands there twice, is no test."""
+    file, text, wrong, _ = MUTATIONS[name]
+    path = package / file
+    source = path.read_text(encoding="utf-8")
+    assert source.count(text) == 1, f"{file} must hold exactly once: {text}"
+    path.write_text(source.replace(text, wrong), encoding="utf-8")
+
+
+@pytest.mark.spice
+def test_the_copy_is_used_and_passes(copied):
+    assert run_in(copied, "-c", PROBE).stdout.strip() == str((copied / "__init__.py").resolve())
+    nodes = sorted({node for *_, chosen in MUTATIONS.values() for node in chosen})
+    done = suite(copied, nodes)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert f"{len(nodes)} passed" in done.stdout
+
+
+@pytest.mark.parametrize("name", [needs_spice(name) for name in MUTATIONS])
+def test_a_flipped_sign_is_noticed(copied, name):
+    flip(copied, name)
+    nodes = MUTATIONS[name][3]
+    done = suite(copied, nodes)
+    assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-1000:]  # 1: tests ran, and some failed
+    assert f"{len(nodes)} failed" in done.stdout
+    assert "AssertionError" in done.stdout
