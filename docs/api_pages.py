@@ -85,8 +85,6 @@ def _page(name: str, module: ModuleType, children: list[str]) -> str:
         if not key.startswith("_") and str(getattr(value, "__module__", name)) != name
         and str(getattr(value, "__module__", "")).startswith(f"{name}.") and hasattr(module, "__path__")
     ]  # fmt: skip
-    if not module.__doc__:
-        lines += [SAID[name], ""]
     if exported:
         lines += ["Names that may be imported from here:", ""]
         for key, value in exported:

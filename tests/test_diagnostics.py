@@ -403,4 +403,4 @@ def test_leaving_the_lyapunov_exponent_out(block):
 
 def test_growth_with_nearly_equal_singular_values():
     r = np.random.default_rng(0).standard_normal((12, 12))
-    assert peak_growth(-np.eye(12) + 2 * (r - r.T)) == pytest.approx(1.0, abs=1e-9)
+    assert dx.peak_growth(-np.eye(12) + 2 * (r - r.T)) == pytest.approx(1.0, abs=1e-9)
