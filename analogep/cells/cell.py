@@ -13,6 +13,7 @@ import numpy as np
 
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.element import GROUND, Element
+from analogep.netlist.transposed import Transposed
 
 if TYPE_CHECKING:
     from analogep.netlist.graph import Bus
@@ -80,8 +81,6 @@ class Cell(Element):
         return out
 
     def adjoint(self) -> tuple[Element, ...]:
-        from analogep.netlist.adjoint import Transposed
-
         return (Transposed(self.name, self),)
 
     def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.element import GROUND, Element
 from analogep.netlist.expression import Expression, parse
+from analogep.netlist.transposed import Transposed
 from analogep.netlist.waveforms import DC, PWL, Pulse
 
 if TYPE_CHECKING:
@@ -386,8 +387,6 @@ class BSource(TwoTerminal):
         return jnp.asarray(self.expression.evaluate({n: _volt(v, n) for n in self.expression.nodes}, t))
 
     def adjoint(self) -> tuple[Element, ...]:
-        from analogep.netlist.adjoint import Transposed
-
         slopes = (Transposed(self.name, self),) if self.reads else ()
         return slopes if self.voltage is None else (Summer(f"{self.name}.sum", self.a, 1.0), *slopes)
 

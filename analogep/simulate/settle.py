@@ -29,7 +29,7 @@ class SettleOptions:
     tolerance : relative residual that counts as settled.
     rtol : relative tolerance of the integrator; the absolute one is `rtol` of one unit.
     solver : `auto`, `tsit5` (explicit), `cascade` (implicit in the cells) or `kvaerno3` (implicit, dense Jacobians).
-    polish : largest number of Newton steps.
+    polish : largest number of Newton steps (twenty times as many chord steps).
     max_steps : largest number of integrator steps.
     """
 
@@ -180,7 +180,8 @@ def _polish(
             i = current(v)
             return v - system.pack(inverse(system.unpack(i))), system.residual(i, v)
 
-        v = _repeat(chord, v, options)
+        # cheap steps that gain little where the nudge has moved the state far from the matrix they use: allow many
+        v = _repeat(chord, v, options, gain=0.95, most=20 * options.polish)
     else:
         newton = Reduced(system)
         size = jnp.linalg.norm(v)
@@ -191,17 +192,22 @@ def _polish(
             return core + move, jnp.linalg.norm(leaving) / (system.scale.siemens * size + 1e-300)
 
         at = system.unpack(v)
-        core = _repeat(step, newton.flatten({name: at[name] for name in newton.core}), options)
+        core = _repeat(
+            step, newton.flatten({name: at[name] for name in newton.core}), options, gain=0.5, most=options.polish
+        )
         v = system.pack(newton.evaluate(newton.unflatten(core), x, theta, sources)[0])
     return v, system.residual(current(v), v)
 
 
-def _repeat(step: Callable[[Array], tuple[Array, Array]], start: Array, options: SettleOptions) -> Array:
-    """Apply v -> (next v, residual at v) until the residual is far below tolerance or no longer halves."""
+def _repeat(
+    step: Callable[[Array], tuple[Array, Array]], start: Array, options: SettleOptions, *, gain: float, most: int
+) -> Array:
+    """Apply v -> (next v, residual at v), at most `most` times, until the residual is far below tolerance or a step
+    leaves more than `gain` of it."""
 
     def again(state: tuple[Array, Array, Array, Array]) -> Array:
         _, now, before, count = state
-        return (now > 1e-3 * options.tolerance) & (now < 0.5 * before) & (count < options.polish)
+        return (now > 1e-3 * options.tolerance) & (now < gain * before) & (count < most)
 
     def body(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         v, now, _, count = state
