@@ -41,7 +41,7 @@ from analogep.training.backprop import bptt_gradient
 from analogep.training.local import GradientOf, descend, settled_loss, twin_gradient
 from analogep.training.problem import Problem, build
 
-HORIZON, POINTS, RTOL = 8.0, 201, 1e-7
+HORIZON, POINTS, RTOL = 6.0, 201, 1e-7
 """Length of the waveforms in units of tau, their samples, and the integrator's tolerance."""
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ def demonstrate(spec: Spec, console: Console) -> Results:
         If a phase does not settle.
     """
     shown = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*shown, console=console) as progress, ThreadPoolExecutor(6) as pool:
+    with Progress(*shown, console=console) as progress, ThreadPoolExecutor(3) as pool:
         parts = _Parts(progress, pool)
         problem = build(spec)
         compiled = problem.compiled("parasitic")

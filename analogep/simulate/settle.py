@@ -192,9 +192,8 @@ def _polish(
             return core + move, jnp.linalg.norm(leaving) / (system.scale.siemens * size + 1e-300)
 
         at = system.unpack(v)
-        core = _repeat(
-            step, newton.flatten({name: at[name] for name in newton.core}), options, gain=0.5, most=options.polish
-        )
+        core = newton.flatten({name: at[name] for name in newton.core})
+        core = _repeat(step, core, options, gain=0.5, most=options.polish)
         v = system.pack(newton.evaluate(newton.unflatten(core), x, theta, sources)[0])
     return v, system.residual(current(v), v)
 
