@@ -27,7 +27,7 @@ test: $(VENV)/.dev-stamp ngspice
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(VENV)/.dev-stamp ngspice
 	$(PINNED) $(BIN)/python -m pytest tests/benchmarks -m bench -s

@@ -226,12 +226,17 @@ def _locality(row: Mapping[str, Any]) -> str:
 def demo(sets: Set = None, output: Output = None, as_json: AsJson = False) -> None:
     """The main job on real text, end to end, with an HTML report."""
     run = Run(None, sets, as_json)
+    folder = output or Path("demo-report")
     # several jobs share the cores, and BLAS threads that fight over them are far slower than one each
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from analogep.report.folder import check_folder
+
+    check_folder(folder)  # now rather than after the work
     from analogep.demo import demonstrate, write_report
 
     results = demonstrate(run.spec, stderr)
-    page = write_report(results, output or Path("demo-report"), time.perf_counter() - run.begin)
+    command = " ".join(["analogep demo", *(f"--set {override}" for override in sets or [])])
+    page = write_report(results, folder, time.perf_counter() - run.begin, command)
     stderr.print(f"report: {page}")
     rows = [[key.replace("_", " "), f"{value:.5g}"] for key, value in results.numbers.items()]
     run.finish({**results.numbers, "report": str(page)}, [_table("demo", ["quantity", "value"], rows)])

@@ -23,7 +23,7 @@ voltages at its own terminals. This page shows the circuit, how it settles, how 
 is the right one, and how far it learns beside digital backpropagation."""
 
 
-def write_report(results: Results, folder: Path, seconds: float) -> Path:
+def write_report(results: Results, folder: Path, seconds: float, command: str) -> Path:
     """Write the report folder; returns the path of its index.html."""
     spec = results.spec
     report = Report(
@@ -33,7 +33,7 @@ def write_report(results: Results, folder: Path, seconds: float) -> Path:
         versions=versions(),
         seed=spec.seed,
         wall_seconds=seconds,
-        command="analogep demo",
+        command=command,
     )
     _key_numbers(report, results)
     _circuit(report, results)

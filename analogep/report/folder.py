@@ -29,7 +29,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         If `folder` holds anything else, or cannot be written.
     """
     folder = Path(os.path.abspath(folder)) if not folder.is_symlink() else folder.resolve()
-    _check(folder)
+    check_folder(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
@@ -42,7 +42,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         mask = os.umask(0)
         os.umask(mask)
         building.chmod(0o777 & ~mask)  # mkdtemp keeps it to its owner
-        _check(folder)  # again: filling takes seconds
+        check_folder(folder)  # again: filling takes seconds
         _exchange(folder, building)
     except OSError as error:
         raise DataError(f"cannot write the report {folder}: {error.strerror or error}") from error
@@ -50,7 +50,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _check(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Refuse to replace what is not an earlier report."""
     if not folder.exists():
         return
