@@ -22,7 +22,7 @@ from analogep.netlist.waveforms import Pulse
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.ngspice import run_deck
 from analogep.simulate.settle import SettleOptions, settle
-from analogep.simulate.transient import breakpoints, to_dataset, transient
+from analogep.simulate.transient import breakpoints, dense_transient, to_dataset, transient
 
 TAU = SCALE.seconds
 
@@ -214,3 +214,12 @@ def test_batches_are_the_same_as_one_by_one():
             np.testing.assert_allclose(batch.v[bus][k], one.v[bus], rtol=0, atol=1e-12)
         np.testing.assert_allclose(batch.time[k], one.time, rtol=1e-9)
         assert int(batch.steps[k]) == int(one.steps)
+
+
+def test_dense_output_anywhere_between_the_steps():
+    circuit = Circuit(step_response(), SCALE)
+    waves = dense_transient(circuit, 5 * TAU, {}, circuit.theta, rtol=1e-8)
+    for t in np.random.default_rng(0).uniform(0.0, 5 * TAU, 20):
+        assert float(waves(t)["y"]) == pytest.approx(0.1 * (1 - np.exp(-t / TAU)), abs=1e-7)
+    with pytest.raises(ConvergenceError, match="gave up"):
+        dense_transient(circuit, 5 * TAU, {}, circuit.theta, rtol=1e-8, max_steps=4)

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from analogep.errors import ConvergenceError
-from analogep.netlist._types import Parameters, Voltages
+from analogep.netlist._types import Array, Parameters, Voltages
 from analogep.netlist.elements import Waveform
 from analogep.simulate.cascade import solver as make_solver
 from analogep.simulate.circuit import Circuit
@@ -27,7 +27,6 @@ class Waveforms(NamedTuple):
     times: jax.Array
     v: dict[str, jax.Array]
     steps: jax.Array
-    success: jax.Array
 
 
 def breakpoints(system: System, t_end: float) -> list[float]:
@@ -39,29 +38,53 @@ def breakpoints(system: System, t_end: float) -> list[float]:
     return sorted(t for t in corners if 0 < t < t_end)
 
 
+class DenseWaveforms(NamedTuple):
+    """State voltages as a function of time, by the integrator's own interpolation between its steps."""
+
+    path: diffrax.AbstractPath
+    system: System
+    t_end: float
+
+    def __call__(self, t: float | Array) -> dict[str, jax.Array]:
+        """Voltages at the time t (seconds, from 0 to `t_end`)."""
+        return self.system.unpack(self.path.evaluate(t / self.system.scale.seconds))
+
+
 @partial(jax.jit, static_argnames=("system", "solver", "rtol", "progress", "max_steps", "corners"))
-def _integrate(system, times, x, theta, v0, sources, solver, rtol, progress, max_steps, corners):
+def _integrate(system, times, t_end, x, theta, v0, sources, solver, rtol, progress, max_steps, corners):
+    """diffrax's solution of the packed state, sampled at `times`, or dense when they are None."""
     tau = system.scale.seconds
     controller = diffrax.PIDController(rtol=rtol, atol=rtol * system.scale.volts)
     if corners:
         controller = diffrax.ClipStepSizeController(controller, jump_ts=jnp.asarray(corners) / tau)
-    solution = diffrax.diffeqsolve(
+    return diffrax.diffeqsolve(
         packed_rate(system),
         make_solver(solver, system),
         t0=0.0,
-        t1=times[-1] / tau,
+        t1=t_end / tau,
         dt0=1e-3,
         y0=system.pack(v0),
         args=(x, theta, sources),
-        saveat=diffrax.SaveAt(ts=times / tau),
+        saveat=diffrax.SaveAt(dense=True) if times is None else diffrax.SaveAt(ts=times / tau),
         stepsize_controller=controller,
         max_steps=max_steps,
         throw=False,
         adjoint=diffrax.ForwardMode(),
         progress_meter=diffrax.TqdmProgressMeter() if progress else diffrax.NoProgressMeter(),
     )
-    success = solution.result == diffrax.RESULTS.successful
-    return Waveforms(times, jax.vmap(system.unpack)(solution.ys), solution.stats["num_steps"], success)
+
+
+def _checked(system, times, t_end, x, theta, v0, sources, solver, rtol, progress, max_steps):
+    start = {k: jnp.asarray(v) for k, v in (system.zeros() | dict(v0 or {})).items()}
+    corners = tuple(breakpoints(system, t_end))
+    end = jnp.asarray(t_end)
+    solution = _integrate(system, times, end, x, theta, start, sources, solver, rtol, progress, max_steps, corners)
+    if not bool(solution.result == diffrax.RESULTS.successful):
+        raise ConvergenceError(
+            f"the transient gave up after {int(solution.stats['num_steps'])} steps before {t_end:.3g} s; for a stiff "
+            "circuit choose phases.solver=kvaerno3 or a larger compile.epsilon"
+        )
+    return solution
 
 
 def transient(
@@ -90,15 +113,40 @@ def transient(
         If the integrator gives up; the message has the step count.
     """
     samples = jnp.asarray(times, float)
-    start = {k: jnp.asarray(v) for k, v in (system.zeros() | dict(v0 or {})).items()}
-    corners = tuple(breakpoints(system, float(samples[-1])))
-    waves = _integrate(system, samples, x, theta, start, sources, solver, rtol, progress, max_steps, corners)
-    if not bool(waves.success):
-        raise ConvergenceError(
-            f"the transient gave up after {int(waves.steps)} steps before {float(samples[-1]):.3g} s; for a stiff "
-            "circuit choose phases.solver=kvaerno3 or a larger compile.epsilon"
-        )
-    return waves
+    end = float(samples[-1])
+    solution = _checked(system, samples, end, x, theta, v0, sources, solver, rtol, progress, max_steps)
+    return Waveforms(samples, _unpack_times(system, solution.ys), solution.stats["num_steps"])
+
+
+@partial(jax.jit, static_argnames=("system",))
+def _unpack_times(system: System, values: jax.Array) -> dict[str, jax.Array]:
+    return jax.vmap(system.unpack)(values)
+
+
+def dense_transient(
+    system: System,
+    t_end: float,
+    x: Voltages,
+    theta: Parameters,
+    *,
+    v0: Voltages | None = None,
+    sources: Voltages | None = None,
+    solver: str = "auto",
+    rtol: float = 1e-6,
+    progress: bool = False,
+    max_steps: int = 4096,
+) -> DenseWaveforms:
+    """Integrate from `v0` to `t_end` (seconds) and keep every step, to be evaluated at any time.
+
+    Memory grows with `max_steps` times the number of states; otherwise as `transient`.
+
+    Raises
+    ------
+    ConvergenceError
+        If the integrator needs more than `max_steps`.
+    """
+    solution = _checked(system, None, t_end, x, theta, v0, sources, solver, rtol, progress, max_steps)
+    return DenseWaveforms(solution.interpolation, system, t_end)
 
 
 def to_dataset(waves: Waveforms, system: System) -> xr.Dataset:
