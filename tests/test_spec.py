@@ -85,7 +85,7 @@ def test_paths_in_a_file_are_relative_to_it_and_overrides_to_here(tmp_path):
         ("technology.farads=-1e-14", "technology.farads = -1e-14: must be greater than 0"),
         ("data.split=1.0", "data.split = 1.0: must be less than 1"),
         ("data.text=3", "data.text = 3: must be a path"),
-        ("phases.centred=1", "phases.centred = 1: must be a valid boolean"),
+        ("oracle.circuit=1", "oracle.circuit = 1: must be a valid boolean"),
         ("model=3", "model = 3: must be a table [model]"),
         ("seed=-1", "seed = -1: must be greater than or equal to 0"),
         ("model.heads=3", "model.heads = 3: must divide model.channels = 16"),
