@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# One thread for BLAS and for XLA: on a loaded machine, threads cost more than they give and ruin ratios.
+# One thread for BLAS and for XLA, kernels one after the other: on a loaded machine, threads cost more than they give
+# and ruin ratios (XLA's concurrent scheduler made one and the same solve take 11 or 70 ms).
 PINNED := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
-	XLA_FLAGS="--xla_cpu_multi_thread_eigen=false" NPROC=1
+	XLA_FLAGS="--xla_cpu_multi_thread_eigen=false --xla_cpu_enable_concurrency_optimized_scheduler=false"
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench docs clean ngspice
