@@ -8,6 +8,9 @@ import sys
 import pytest
 
 from analogep.cli import main
+from analogep.demo.page import _gradient_card
+from analogep.ep.compare import Row
+from analogep.ep.fidelity import Fidelity
 
 SMALL = {
     "model.tokens": 4, "model.channels": 8, "model.heads": 2, "model.ffn": 12,
@@ -64,3 +67,11 @@ def test_it_agrees_with_ngspice(report):
     _, result = report
     assert result["spice_settled_error"] <= 1e-6
     assert result["spice_transient_error"] <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("error", "settled", "verdict"), [(1e-8, True, "good"), (0.5, True, "bad"), (1e-8, False, "bad")]
+)
+def test_a_gradient_card_judges_by_its_numbers(error, settled, verdict):
+    row = Row({}, Fidelity(1.0, error, 1.0), {}, True, 0.0, settled)
+    assert _gradient_card("gradient", row).verdict == verdict

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -152,7 +151,7 @@ class _Parts:
     """Jobs in threads (jax, LAPACK and ngspice all run outside the interpreter lock), each with a progress line."""
 
     def __init__(self, progress: Progress, pool: ThreadPoolExecutor) -> None:
-        self.progress, self.pool, self.lock = progress, pool, threading.Lock()
+        self.progress, self.pool = progress, pool
 
     def start(self, label: str, job: Callable[..., T], *, steps: bool = False) -> Future[T]:
         """Run a job; with `steps` it gets a function (done, total) to report with."""
