@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -53,6 +53,11 @@ class Cell(Element):
     @property
     def drives(self) -> tuple[str, ...]:
         return (self.output,)
+
+    def renamed(
+        self, name: str, buses: Mapping[str, str], arrays: Mapping[str, str], elements: Mapping[str, str]
+    ) -> Element:
+        return replace(self, name=name, inputs=tuple(buses[bus] for bus in self.inputs), output=buses[self.output])
 
     @abstractmethod
     def law(self, *inputs: Any, **_: Any) -> Array:
@@ -117,7 +122,7 @@ class Cell(Element):
             deck.define(name, body)
             values = {"gm": self.siemens * self.gain, "u": self.volts, **self.parameters()}
             settings = " ".join(f"{key}={deck.number(value)}" for key, value in values.items())
-            yield f"X{deck.instance(self.name, index)} {' '.join(nodes)} {name} {settings}"
+            yield f"{deck.instance('X', self.name, index)} {' '.join(nodes)} {name} {settings}"
 
 
 class Pointwise(Cell):

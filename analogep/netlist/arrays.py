@@ -120,14 +120,14 @@ class Crossbar(Element):
             rows = [deck.node(self.rows, (*copy, r)) for r in range(g.shape[1])]
             columns = [deck.node(self.columns, (*copy, c)) for c in range(g.shape[0])]
             for c, r, value in devices:
-                instance = deck.instance(self.name, (*copy, c, r))
+                instance = deck.instance("R" if self.coupling == "resistive" else "G", self.name, (*copy, c, r))
                 if self.coupling == "resistive":
-                    yield f"R{instance} {rows[r]} {columns[c]} {deck.number(1 / value)}"
+                    yield f"{instance} {rows[r]} {columns[c]} {deck.number(1 / value)}"
                     continue
                 source, target = (columns[c], rows[r]) if self.transpose else (rows[r], columns[c])
                 # the positive device of the pair pushes into the summing node, the negative one draws from it
                 out, sign = (f"0 {target}", "p") if value > 0 else (f"{target} 0", "n")
-                yield f"G{instance}_{sign} {out} {source} 0 {deck.number(abs(value))}"
+                yield f"{instance}_{sign} {out} {source} 0 {deck.number(abs(value))}"
 
 
 def signed_resistive(

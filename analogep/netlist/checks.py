@@ -19,13 +19,15 @@ def check(netlist: Netlist) -> None:
     a capacitor or is driven by an ideal stage; ideal summing stages see one-way elements only; every node has a DC
     path to ground.
     """
-    _check_elements(netlist)
+    check_elements(netlist)
+    _check_explicit(netlist)
     _check_drivers(netlist)
     _check_dynamics(netlist)
     _check_paths(netlist)
 
 
-def _check_elements(netlist: Netlist) -> None:
+def check_elements(netlist: Netlist) -> None:
+    """Terminals exist, shapes fit and values are physical."""
     for element in netlist:
         for role, bus in element.terminals.items():
             if bus != GROUND and bus not in netlist.buses:
@@ -58,6 +60,22 @@ def _check_broadcast(netlist: Netlist, element: Element) -> None:
         raise NetlistError(
             f"{type(element).__name__} {element.name!r}: not the same nodes are built in the buses {listed}"
         )
+
+
+def _check_explicit(netlist: Netlist) -> None:
+    """Elements with equations of their own, beside those of the nodes, are for modified nodal analysis."""
+    for element in netlist:
+        own = set(element.unknowns.values()) - {GROUND, *element.terminals.values()}
+        if element.forces:
+            own.discard(str(element.branch))
+        stores = type(element).charges is not Element.charges and not isinstance(element, Capacitor)
+        if own or stores or (element.branch is not None and not element.forces):
+            nodes = " and ".join(repr(bus) for bus in dict.fromkeys(element.terminals.values()))
+            raise NetlistError(
+                f"{type(element).__name__} {element.name!r} at {nodes} has an unknown current or charge of its own "
+                "(an inductor, a voltage source between two nodes, a device with charge); simulate the netlist as "
+                "Nodal, or let one end of a voltage source be ground"
+            )
 
 
 def _check_drivers(netlist: Netlist) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import Field, dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from analogep.errors import NetlistError
@@ -17,8 +18,21 @@ if TYPE_CHECKING:
     from analogep.netlist.spice.write import Deck
 
 GROUND = "0"
+ROOM = 300.15
+"""Temperature at which SPICE simulates unless told otherwise (kelvin)."""
+BOLTZMANN = 1.380649e-23
+"""Joules per kelvin (exact since 2019)."""
 HELD = "free."
 """Prefix of the rails on which an adjoint network holds the operating-point voltages of the circuit it belongs to."""
+
+
+class NoiseSource(NamedTuple):
+    """A noise current between two nodes, and its one-sided power density (A^2/Hz)."""
+
+    kind: Literal["thermal", "shot", "flicker"]
+    a: str
+    b: str
+    density: Array | float
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +45,8 @@ class Element(ABC):
     """
 
     name: str
+    element_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that hold the name of another element."""
 
     @property
     @abstractmethod
@@ -68,6 +84,72 @@ class Element(ABC):
     def forced(self, v: Voltages, theta: Parameters, t: Array | float) -> Array:
         """Voltage of the forced bus (volts)."""
         raise TypeError(f"{type(self).__name__} forces no voltage")
+
+    @property
+    def branch(self) -> str | None:
+        """Name of its branch current, an unknown beside the node voltages, for an element that defines a voltage."""
+        return None
+
+    @property
+    def unknowns(self) -> Mapping[str, str]:
+        """Role -> name of every unknown that `stamp` and `charges` touch: terminals, and currents of branches."""
+        return self.terminals
+
+    def stamp(self, v: Voltages, theta: Parameters, t: Array | float) -> Currents:
+        """The element's part of modified nodal analysis (Ho, Ruehli and Brennan 1975).
+
+        Current that leaves each terminal (amperes), and under the branch's name what its equation lacks (volts).
+        """
+        return self.currents(v, theta, t)
+
+    def charges(self, v: Voltages) -> Currents:
+        """Charge at each terminal (coulombs), flux at the branch (webers): what d/dt acts on beside `stamp`."""
+        return {}
+
+    def noise(self, v: Voltages, theta: Parameters, frequency: Array | float) -> tuple[NoiseSource, ...]:
+        """Its noise currents at the bias `v`."""
+        return ()
+
+    @property
+    def numbers(self) -> Mapping[str, Any]:
+        """Numeric fields by name, those of a model card as `model.field`: what Monte Carlo and sensitivities vary."""
+        return _numbers(self)
+
+    @property
+    def tied(self) -> Mapping[str, str]:
+        """Numeric fields that another element owns: field -> `element.field`."""
+        return {}
+
+    def with_numbers(self, numbers: Mapping[str, Array]) -> Element:
+        """The element with other values in some of its `numbers`."""
+        return _with_numbers(self, numbers)
+
+    @property
+    def kind(self) -> Hashable:
+        """Equal for elements that differ in their terminals and numbers only, so that one evaluation serves them."""
+        settings = _settings(self, {*self.unknowns, *self.element_fields, "name"})
+        return (type(self), settings)
+
+    def renamed(
+        self, name: str, buses: Mapping[str, str], arrays: Mapping[str, str], elements: Mapping[str, str]
+    ) -> Element:
+        """The same element under another name, its buses, arrays and the elements that it refers to renamed."""
+        changes: dict[str, Any] = {"name": name}
+        connected = self.unknowns
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in self.element_fields:
+                changes[field.name] = elements[value]
+            elif isinstance(value, str) and value == self.array:
+                changes[field.name] = arrays[value]
+            elif isinstance(value, str) and connected.get(field.name) == value:
+                changes[field.name] = buses[value]
+        return replace(self, **changes)
+
+    @property
+    def internals(self) -> tuple[str, ...]:
+        """Nodes inside the element that no one else connects to (behind a series resistance)."""
+        return ()
 
     def adjoint(self) -> tuple[Element, ...]:
         """The elements that stand for this one in the adjoint network (Director and Rohrer 1969).
@@ -107,3 +189,50 @@ class Element(ABC):
 
     def _wrong(self, message: str) -> NetlistError:
         return NetlistError(f"{type(self).__name__} {self.name!r}: {message}")
+
+
+def _is_number(field: Field, value: Any) -> bool:
+    return "float" in str(field.type) and isinstance(value, int | float | np.ndarray | np.generic | jax.Array)
+
+
+def _is_card(value: Any) -> bool:
+    """Whether a field holds a model card: a dataclass that is not a waveform (which has `at`)."""
+    return is_dataclass(value) and not hasattr(value, "at")
+
+
+def _numbers(of: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in fields(of):
+        value = getattr(of, field.name)
+        if _is_card(value):
+            found.update({f"{field.name}.{inner}": number for inner, number in _numbers(value).items()})
+        elif _is_number(field, value):
+            found[field.name] = value
+    return found
+
+
+def _with_numbers(of: Any, numbers: Mapping[str, Any]) -> Any:
+    """A copy with other numbers, made without the checks of construction: they may be arrays or traced."""
+    new = object.__new__(type(of))
+    for field in fields(of):
+        value = getattr(of, field.name)
+        if _is_card(value):
+            prefix = f"{field.name}."
+            value = _with_numbers(
+                value, {k.removeprefix(prefix): v for k, v in numbers.items() if k.startswith(prefix)}
+            )
+        object.__setattr__(new, field.name, numbers.get(field.name, value))
+    return new
+
+
+def _settings(of: Any, ignored: Iterable[str]) -> tuple[Hashable, ...]:
+    found: list[Hashable] = []
+    for field in fields(of):
+        value = getattr(of, field.name)
+        if field.name in ignored:
+            continue
+        if _is_card(value):
+            found.append((type(value), _settings(value, ())))
+        else:
+            found.append(None if _is_number(field, value) else (field.name, value))
+    return tuple(found)

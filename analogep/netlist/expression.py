@@ -14,7 +14,7 @@ What it does and this module does not:
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -95,15 +95,36 @@ class Expression:
     program: tuple[tuple[str, str | float], ...] = field(compare=False, repr=False)
     spans: tuple[tuple[int, int, str | float], ...] = field(compare=False, repr=False)
 
-    def evaluate(self, voltages: Mapping[str, ArrayLike], time: ArrayLike = 0.0) -> jax.Array:
+    @functools.cached_property
+    def numbers(self) -> tuple[float, ...]:
+        """The numbers of the program in its order."""
+        return tuple(payload for _, payload in self.program if isinstance(payload, float))
+
+    @functools.cached_property
+    def form(self) -> tuple[tuple[str, str | int], ...]:
+        """The program without its numbers, nodes by their place in `nodes`: equal for expressions of one law."""
+        place = {node: k for k, node in enumerate(self.nodes)}
+        return tuple(
+            (kind, "" if isinstance(payload, float) else place[payload] if kind == "node" else payload)
+            for kind, payload in self.program
+        )
+
+    def evaluate(
+        self,
+        voltages: Mapping[str, ArrayLike],
+        time: ArrayLike = 0.0,
+        numbers: Sequence[ArrayLike] | None = None,
+    ) -> jax.Array:
         """Value at the node `voltages` (volts; arrays broadcast) and `time` (seconds); differentiable by JAX.
 
-        Both arms of `a ? b : c` are computed: reverse mode spreads a nan of the arm not taken, forward mode does not.
+        `numbers` stand in the place of those of the text, in order. Both arms of `a ? b : c` are computed: reverse mode
+        spreads a nan of the arm not taken, forward mode does not.
         """
         stack: list[ArrayLike] = []
+        values = iter(self.numbers if numbers is None else numbers)
         for kind, payload in self.program:
             if isinstance(payload, float):
-                stack.append(payload)
+                stack.append(next(values))
             elif kind == "time":
                 stack.append(jnp.asarray(time) * 1.0)
             elif kind == "node":

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from analogep.errors import NetlistError
 from analogep.netlist.element import GROUND, Element
-from analogep.netlist.expression import parse
 from analogep.netlist.graph import Netlist
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Instance(Element):
         body = [line for element in self.subcircuit.netlist for line in element.spice(inner)]
         deck.define(self.subcircuit.name, [f".subckt {self.subcircuit.name} {ports}", *body, ".ends"])
         nodes = " ".join(deck.node(node) for node in self.nodes)
-        yield f"X{deck.instance(self.name, ())} {nodes} {self.subcircuit.name}"
+        yield f"{deck.instance('X', self.name, ())} {nodes} {self.subcircuit.name}"
 
 
 def flatten(netlist: Netlist) -> Netlist:
@@ -69,8 +68,9 @@ def flatten(netlist: Netlist) -> Netlist:
         _check_instance(netlist, instance, inner)
         names = {bus: f"{instance.name}.{bus}" for bus in inner.buses} | dict(instance.terminals) | {GROUND: GROUND}
         arrays = {array: f"{instance.name}.{array}" for array in inner.arrays}
+        elements = {element: f"{instance.name}.{element}" for element in inner.elements}
         flat = flat.add(
-            *(_renamed(element, f"{instance.name}.{element.name}", names, arrays) for element in inner),
+            *(element.renamed(elements[element.name], names, arrays, elements) for element in inner),
             buses={names[bus]: value for bus, value in inner.buses.items() if bus not in instance.subcircuit.ports},
             arrays={arrays[array]: value for array, value in inner.arrays.items()},
         )
@@ -91,19 +91,3 @@ def _check_instance(netlist: Netlist, instance: Instance, inner: Netlist) -> Non
             raise instance._wrong(f"{inside} node {min(missing)!r}, which is missing")
         if element.array is not None and element.array not in inner.arrays:
             raise instance._wrong(f"{inside} array {element.array!r}, which is missing")
-
-
-def _renamed(element: Element, name: str, buses: Mapping[str, str], arrays: Mapping[str, str]) -> Element:
-    """The element under another name, on other buses and arrays."""
-    changes: dict[str, Any] = {"name": name}
-    for field in fields(element):
-        value = getattr(element, field.name)
-        if field.name in ("current", "voltage") and value is not None:
-            changes[field.name] = parse(value).renamed(buses).text
-        elif field.name in ("a", "b", "c", "d", "rows", "columns", "output"):
-            changes[field.name] = buses[value]
-        elif field.name == "inputs":
-            changes[field.name] = tuple(buses[bus] for bus in value)
-        elif field.name in ("weights", "siemens") and isinstance(value, str):
-            changes[field.name] = arrays[value]
-    return replace(element, **changes)

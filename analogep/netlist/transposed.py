@@ -76,8 +76,8 @@ class Transposed(Element):
                 if not (deck.exists(target, at) and deck.exists(source, to)):
                     continue
                 # current slope * lambda leaves the input's node
-                name = deck.instance(f"{self.name}.{pair}", (*at, *to))
-                yield (f"G{name} {deck.node(source, to)} 0 {deck.node(target, at)} 0 {deck.number(slope[flat])}")
+                name = deck.instance("G", f"{self.name}.{pair}", (*at, *to))
+                yield (f"{name} {deck.node(source, to)} 0 {deck.node(target, at)} 0 {deck.number(slope[flat])}")
 
 
 def small_signal(element: Element, v: Voltages, theta: Parameters) -> dict[tuple[str, str], Array]:

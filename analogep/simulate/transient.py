@@ -14,7 +14,7 @@ import xarray as xr
 
 from analogep.errors import ConvergenceError
 from analogep.netlist._types import Array, Parameters, Voltages
-from analogep.netlist.elements import Waveform
+from analogep.netlist.waveforms import Waveform
 from analogep.simulate.cascade import solver as make_solver
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.settle import packed_rate

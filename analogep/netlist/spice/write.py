@@ -61,9 +61,9 @@ class Deck:
         array = np.asarray(values)
         return float(array) if array.ndim == 0 else float(np.broadcast_to(array, shape)[index])
 
-    def instance(self, name: str, index: tuple[int, ...]) -> str:
-        """Instance name of one primitive."""
-        return node_name(name, index)
+    def instance(self, letter: str, name: str, index: tuple[int, ...]) -> str:
+        """Instance name of one primitive: it begins with the letter of its kind."""
+        return node_name(name if name[:1].lower() == letter.lower() else letter + name, index)
 
     def number(self, value: float) -> str:
         """A float with 17 significant digits, so that it reads back to the same double."""
