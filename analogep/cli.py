@@ -121,7 +121,7 @@ def export(
     output: Output = None,
     as_json: AsJson = False,
     phase: Annotated[Literal["free", "nudged", "adjoint"], typer.Option(help="Which circuit to write.")] = "free",
-    dialect: Annotated[Literal["ngspice"], typer.Option(help="SPICE dialect.")] = "ngspice",
+    dialect: Annotated[Literal["ngspice", "xyce", "ltspice"], typer.Option(help="SPICE dialect.")] = "ngspice",
     check: Annotated[bool, typer.Option("--check", help="Run the deck in ngspice and compare every node.")] = False,
 ) -> None:
     """Write a SPICE deck of a phase; with --check, verify it against ngspice."""
@@ -129,7 +129,7 @@ def export(
     from analogep.verbs import export_phase
 
     with stderr.status(f"settling the {phase} phase"):
-        exported = export_phase(run.spec, phase, check=check)
+        exported = export_phase(run.spec, phase, dialect=dialect, check=check)
     result: dict[str, Any] = {"phase": phase, "dialect": dialect, **exported.summary}
     if output is not None:
         with whole_file(output) as partial:

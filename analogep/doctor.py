@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from analogep import miscompilation
 from analogep.environment import versions
 from analogep.errors import MissingToolError
-from analogep.simulate import ngspice
+from analogep.simulate import ngspice, pyspice
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,6 @@ def examine() -> list[Check]:
     wide = jnp.asarray(1.0) + 2.0**-40
     outcome = miscompilation.measure()
     gpus = [device for device in jax.devices() if device.platform != "cpu"]
-    pyspice = find_spec("PySpice") is not None
     return [
         Check("python", True, found["python"]),
         Check("jax", True, f"{found['jax']}, jaxlib {found['jaxlib']}, diffrax {found['diffrax']}"),
@@ -40,14 +39,15 @@ def examine() -> list[Check]:
             outcome.correct,
             f"jit gives {outcome.compiled:.0f}, exact {outcome.exact:.0f} (wrong under jax 0.10.2, jax issue 39103)",
         ),
-        _ngspice(),
-        Check("PySpice", pyspice, "installed" if pyspice else "not installed (optional: analogep[spice])", False),
+        _tool("ngspice", lambda: f"version {ngspice.version()}"),
+        _tool("PySpice", pyspice.version),
         Check("GPU", bool(gpus), ", ".join(map(str, gpus)) or "none; everything runs on the CPU", False),
     ]
 
 
-def _ngspice() -> Check:
+def _tool(name: str, version: Callable[[], str]) -> Check:
+    """An optional program: its version, or how to install it."""
     try:
-        return Check("ngspice", True, f"version {ngspice.version()}", False)
+        return Check(name, True, version(), False)
     except MissingToolError as error:
-        return Check("ngspice", False, str(error), False)
+        return Check(name, False, str(error), False)

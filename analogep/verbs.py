@@ -12,6 +12,7 @@ import xarray as xr
 
 from analogep.diagnostics import Panel, panel
 from analogep.ep.compare import Comparison, OracleOptions, compare_circuit, compare_model
+from analogep.errors import NetlistError
 from analogep.learning.deck import PhaseName, adjoint_reference, phase_deck
 from analogep.learning.nudge import rails
 from analogep.learning.phases import CircuitPhases
@@ -81,16 +82,19 @@ class Export:
         return [(k, v) for k, v in self.summary.items() if not isinstance(v, dict)] + inner
 
 
-def export_phase(spec: Spec, phase: PhaseName, *, check: bool = False) -> Export:
+def export_phase(spec: Spec, phase: PhaseName, *, dialect: str = "ngspice", check: bool = False) -> Export:
     """Deck of a phase; `check` runs it in ngspice and compares every node, in waveforms too for the free phase.
 
-    The adjoint deck is compared with -G^-T dL/dv from a dense solve of the circuit's own equations.
+    The adjoint deck is compared with -G^-T dL/dv from a dense solve of the circuit's own equations. Decks of other
+    dialects than ngspice's cannot be checked.
     """
+    if check and dialect != "ngspice":
+        raise NetlistError(f"a deck for {dialect} cannot be checked here; leave out --check, or check ngspice's")
     problem = build(spec)
     phases = CircuitPhases(problem.compiled(), problem.settle)
     x, theta = first_sample(problem), phases.circuit.theta
     deck = phase_deck(phases, phase, x, theta, spec.phases.beta)
-    text = operating_point_deck(deck.netlist, held=deck.held)
+    text = operating_point_deck(deck.netlist, held=deck.held, dialect=dialect)
     summary: dict[str, Any] = {"level": phases.compiled.level, "primitives": primitives(deck.netlist, deck.held)}
     if not check:
         return Export(text, summary, True)

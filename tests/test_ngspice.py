@@ -122,7 +122,7 @@ def test_timeout_is_a_convergence_error():
     ],
 )
 def test_text_that_could_run_commands_is_refused(line, monkeypatch):
-    monkeypatch.setattr(ngspice, "_run", lambda *_: pytest.fail("ngspice was started"))
+    monkeypatch.setattr(ngspice, "run_alone", lambda *_: pytest.fail("ngspice was started"))
     with pytest.raises(NetlistError, match=r"line 2|line 3"):
         ngspice.run_deck(f"* title\n{line}\nR1 1 0 1k\n.op\n.end\n")
 

@@ -1,8 +1,9 @@
 """The reference simulator: runs a deck that analogep wrote in ngspice, and reads back its raw file.
 
 SPICE text can run commands, so a deck is checked against what analogep writes and runs with `-n` in an empty folder
-that is its home. Several analyses may share a deck: with `-b -r` ngspice 39 writes them all to one raw file, AC before
-operating point before transient whatever their order in the deck, so plots are found by name.
+that is its home. Several analyses may share a deck: with `-b -r` ngspice 39 writes them all to one raw file in the order AC,
+DC sweep, operating point, transient, noise whatever their order in the deck, and two of one kind in reverse; so plots are
+found by name, and `simulate.spice` puts one analysis of a kind into a deck.
 
 Accuracy, measured with a 0.1 V step on 100 kOhm and 10 fF (tau = 1 ns), largest error over the step's height:
 - linear: the largest step tmax decides, reltol 1e-3 to 1e-6 alike: with `method=trap` 2.8e-4 at tau/10, 2.9e-6 at
@@ -59,10 +60,10 @@ def find_ngspice() -> str:
 @functools.cache
 def _version_of(program: str) -> str:
     with tempfile.TemporaryDirectory(prefix="analogep-") as folder:
-        log = _run([program, "--version"], Path(folder), timeout=60.0)[1]
+        log = run_alone([program, "--version"], Path(folder), timeout=60.0)[1]
     match = re.search(r"ngspice[- ](\d[\w.+-]*)", log)
     if match is None:
-        raise MissingToolError(f"{program} --version does not look like ngspice: {_tail(log)}")
+        raise MissingToolError(f"{program} --version does not look like ngspice: {log_tail(log)}")
     return match.group(1)
 
 
@@ -84,15 +85,25 @@ def run_deck(deck: str, timeout: float = 600.0) -> list[Plot]:
     with tempfile.TemporaryDirectory(prefix="analogep-") as name:
         folder = Path(name)
         (folder / "deck.cir").write_text(deck if deck.endswith("\n") else deck + "\n", encoding="utf-8")
-        code, log = _run([program, "-b", "-n", "-r", "out.raw", "deck.cir"], folder, timeout)
+        code, log = run_alone([program, "-b", "-n", "-r", "out.raw", "deck.cir"], folder, timeout)
         raw = folder / "out.raw"
-        reason = _failure(log, code, raw.exists())
-        if reason is not None:
-            raise ConvergenceError(f"ngspice gave no solution ({reason}): {_tail(log)}")
+        require_answer(log, code, raw.exists())
         plots = read_raw(raw)
+    return require_points(plots, log)
+
+
+def require_answer(log: str, code: int, written: bool) -> None:
+    """Raise ConvergenceError where ngspice's log, its exit code or a missing raw file says that there is no answer."""
+    reason = _failure(log, code, written)
+    if reason is not None:
+        raise ConvergenceError(f"ngspice gave no solution ({reason}): {log_tail(log)}")
+
+
+def require_points(plots: list[Plot], log: str) -> list[Plot]:
+    """The plots, if none of them is empty."""
     empty = [plot.name for plot in plots if plot.points == 0]
     if empty:
-        raise ConvergenceError(f"ngspice wrote no points for {', '.join(empty)}: {_tail(log)}")
+        raise ConvergenceError(f"ngspice wrote no points for {', '.join(empty)}: {log_tail(log)}")
     return plots
 
 
@@ -120,7 +131,7 @@ def check_deck(deck: str) -> None:
             raise NetlistError(f"deck line {number}: {line.strip()[:40]!r} refers to a file or program; not run")
 
 
-def _run(command: list[str], folder: Path, timeout: float) -> tuple[int, str]:
+def run_alone(command: list[str], folder: Path, timeout: float) -> tuple[int, str]:
     """Exit code and log (output, then errors) of a command run in `folder`, away from the user's own settings."""
     # Without HOME ngspice 39 crashes; nothing named SPICE* or NGSPICE* is passed on.
     kept = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if key in os.environ}
@@ -139,7 +150,7 @@ def _run(command: list[str], folder: Path, timeout: float) -> tuple[int, str]:
     return done.returncode, "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
 
 
-def _tail(log: str) -> str:
+def log_tail(log: str) -> str:
     """The last telling lines of a log: no blanks, no resource report, no repeats."""
     lines = dict.fromkeys(line.strip() for line in log.splitlines() if not _RESOURCES.match(line.strip()))
     kept = [line[:_LINE_LENGTH] for line in lines if line][-_LOG_LINES:]

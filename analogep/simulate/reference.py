@@ -65,9 +65,9 @@ def with_inputs(netlist: Netlist, x: Voltages) -> Netlist:
     return netlist.replace_elements(*(replace(e, value=np.asarray(x[e.a])) for e in rails))
 
 
-def operating_point_deck(netlist: Netlist, *, held: Voltages | None = None) -> str:
+def operating_point_deck(netlist: Netlist, *, held: Voltages | None = None, dialect: str = "ngspice") -> str:
     """Deck that solves for the operating point."""
-    return write(netlist, [".op"], held=held, options=OPTIONS)
+    return write(netlist, [".op"], held=held, options=OPTIONS, dialect=dialect)
 
 
 def transient_deck(netlist: Netlist, t_end: float, *, step: float) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,12 @@ from analogep.errors import NetlistError
 from analogep.netlist._types import Array, Voltages
 from analogep.netlist.element import GROUND
 from analogep.netlist.graph import Bus, Netlist, node_name
+from analogep.netlist.spice import dialect as dialects
+from analogep.netlist.subcircuit import Instance
+
+if TYPE_CHECKING:
+    from analogep.netlist.analyses import Analysis
+    from analogep.netlist.spice.deck import SpiceFile
 
 _NAME = re.compile(r"[\w.:+-]+", re.ASCII)
 WIDTH = 1000
@@ -26,10 +33,11 @@ class Deck:
     arrays: Mapping[str, Array]
     held: Voltages = field(default_factory=dict)
     definitions: dict[str, list[str]] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
 
     def inside(self, netlist: Netlist) -> Deck:
         """The same deck seen from inside a subcircuit: its nodes and arrays, shared definitions."""
-        return Deck(netlist.buses, netlist.arrays, self.held, self.definitions)
+        return Deck(netlist.buses, netlist.arrays, self.held, self.definitions, self.models)
 
     def shape(self, *buses: str) -> tuple[int, ...]:
         """Common shape of buses; ground and scalar nodes join any."""
@@ -63,7 +71,8 @@ class Deck:
 
     def instance(self, letter: str, name: str, index: tuple[int, ...]) -> str:
         """Instance name of one primitive: it begins with the letter of its kind."""
-        return node_name(name if name[:1].lower() == letter.lower() else letter + name, index)
+        named = len(name) > 1 and name[0].lower() == letter.lower()
+        return node_name(name if named else letter + name, index)
 
     def number(self, value: float) -> str:
         """A float with 17 significant digits, so that it reads back to the same double."""
@@ -74,9 +83,21 @@ class Deck:
         if self.definitions.setdefault(name, lines) != lines:
             raise NetlistError(f"two different subcircuits are called {name!r}; rename one of them")
 
+    def model(self, name: str, card: str) -> str:
+        """Add a model card such as `D(is=1e-14)`, and return the name to refer to it by.
+
+        Cards stand outside all subcircuits. Where two different ones have one name, as two subcircuits' own models may,
+        the later one gets a number.
+        """
+        chosen, count = name.lower(), 1
+        while self.models.setdefault(chosen, card) != card:
+            count += 1
+            chosen = f"{name.lower()}_{count}"
+        return chosen
+
 
 def body(netlist: Netlist, held: Voltages | None = None) -> tuple[list[str], list[str]]:
-    """Subcircuit definitions and element lines of a netlist.
+    """Subcircuit definitions and element lines of a netlist, in ngspice's syntax.
 
     Raises
     ------
@@ -84,45 +105,132 @@ def body(netlist: Netlist, held: Voltages | None = None) -> tuple[list[str], lis
         If two nodes or two primitives get one name (SPICE ignores case), a name is not one that SPICE reads, or an
         adjoint network comes without its operating point.
     """
+    deck, lines = _built(netlist, held)
+    return [line for definition in deck.definitions.values() for line in definition], lines
+
+
+def _built(netlist: Netlist, held: Voltages | None) -> tuple[Deck, list[str]]:
     _check_names(netlist)
     deck = Deck(netlist.buses, netlist.arrays, {k: np.asarray(v) for k, v in (held or {}).items()})
     lines = [line for element in netlist for line in element.spice(deck)]
     _check_instances(lines)
-    return [line for definition in deck.definitions.values() for line in definition], lines
+    return deck, lines
 
 
 def write(
     netlist: Netlist,
-    analyses: list[str],
+    analyses: Sequence[str | Analysis],
     *,
     held: Voltages | None = None,
     save: list[str] | None = None,
     options: Mapping[str, str | float] | None = None,
+    dialect: str = "ngspice",
+    settings: Sequence[str] = (),
 ) -> str:
-    """A complete ngspice deck.
+    """A complete deck.
 
     Parameters
     ----------
     netlist : what to write; sources carry the input values.
-    analyses : analysis lines such as `.op` or `.tran 1n 1u 0 1n uic`.
+    analyses : analyses, or their lines such as `.op` or `.tran 1n 1u 0 1n uic`. Xyce and LTspice run one a deck: the
+        first that is not an operating point; the others become comments.
     held : operating point (bus -> volts) of the circuit whose adjoint the netlist is.
     save : node names to keep; all when None.
-    options : simulator options.
+    options : simulator options under ngspice's names.
+    dialect : ngspice, xyce or ltspice.
+    settings : further lines that all dialects share, such as `.ic v(a)=1`.
 
     Returns
     -------
-    The deck's text, title first and `.end` last.
+    The deck's text: title, dialect, circuit, analyses, and `.end`.
+
+    Raises
+    ------
+    NetlistError
+        For an unknown dialect, a circuit that it cannot express, and what `body` refuses.
     """
-    definitions, lines = body(netlist, held)
-    settings = " ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in (options or {}).items())
-    saves = [f".save {' '.join(f'v({name})' for name in save)}"] if save is not None else []
+    target = dialects.known(dialect)
+    deck, lines = _built(netlist, held)
+    if target != "ngspice":
+        _check_separators(netlist, target)
+    circuit = [line for definition in deck.definitions.values() for line in definition]
+    circuit += [f".model {name} {card}" for name, card in deck.models.items()] + lines
+    runs = [item if isinstance(item, str) else item.spice() for item in analyses]
     parts = [
-        f"* {' '.join(netlist.title.split())}",
-        *definitions,
-        *lines,
-        *([f".options {settings}"] if settings else []),
+        f"* {_plain(netlist.title)}",
+        dialects.label(target),
+        *(dialects.line(line, target) for line in circuit),
+        *dialects.options(options or {}, target),
+        *settings,
+        *dialects.analyses(runs, save, target),
+        ".end",
     ]
-    return "\n".join(folded for line in [*parts, *saves, *analyses, ".end"] for folded in _fold(line)) + "\n"
+    return "\n".join(folded for line in parts for folded in _fold(line)) + "\n"
+
+
+def write_file(file: SpiceFile, dialect: str = "ngspice", analyses: Sequence[Analysis] | None = None) -> str:
+    """The deck of a SPICE file that was read, in our own words: hierarchy kept, parameters evaluated.
+
+    Parameters
+    ----------
+    file : what the reader made of a deck.
+    dialect : ngspice, xyce or ltspice.
+    analyses : some of the file's analyses; all when None.
+
+    Raises
+    ------
+    NetlistError
+        As `write`.
+    """
+    target = dialects.known(dialect)
+    nodes = {ours: theirs for theirs, ours in vectors(file.netlist).nodes.items()}
+    settings = [dialects.temperature(file.celsius, target)]
+    for command, values in ((".ic", file.initial), (".nodeset", file.nodesets)):
+        if values:
+            pairs = (f"v({dialects.node(nodes.get(name, name), target)})={v:.17g}" for name, v in values.items())
+            settings.append(f"{command} {' '.join(pairs)}")
+    runs = file.analyses if analyses is None else analyses
+    return write(file.netlist, runs, options=file.options, dialect=dialect, settings=settings)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What ngspice calls a netlist's nodes and primitives, and what we call them.
+
+    Attributes
+    ----------
+    nodes : ngspice's node name -> ours; `x1.n` inside an instance.
+    devices : ngspice's device name -> ours; `r.x1.r2` inside an instance, for us `x1.r2`.
+    """
+
+    nodes: dict[str, str]
+    devices: dict[str, str]
+
+
+def vectors(netlist: Netlist) -> Vectors:
+    """Names of all nodes and primitives, those inside instances included."""
+    found = Vectors({}, {})
+    _collect(netlist, Deck(netlist.buses, netlist.arrays), (), (), (), found)
+    return found
+
+
+def _collect(
+    netlist: Netlist, deck: Deck, ports: Sequence[str], theirs: tuple[str, ...], ours: tuple[str, ...], found: Vectors
+) -> None:
+    for name, bus in netlist.buses.items():
+        if name not in ports:
+            found.nodes.update(
+                {".".join((*theirs, text)).lower(): ".".join((*ours, text)) for text in bus.labels(name)}
+            )
+    for element in netlist:
+        words = [line.split(maxsplit=1)[0].lower() for line in element.spice(deck)]
+        if isinstance(element, Instance):
+            inner = element.subcircuit
+            path = (*theirs, words[0]), (*ours, element.name)
+            _collect(inner.netlist, deck.inside(inner.netlist), inner.ports, *path, found)
+        for word in words:
+            full = ".".join((word[0], *theirs, word)) if theirs else word
+            found.devices[full] = ".".join((*ours, element.name if len(words) == 1 else word))
 
 
 def primitives(netlist: Netlist, held: Voltages | None = None) -> int:
@@ -131,7 +239,7 @@ def primitives(netlist: Netlist, held: Voltages | None = None) -> int:
     sizes: dict[str, int] = {}
 
     def size(line: str) -> int:
-        if line[0] != "X":
+        if line[0] not in "xX":
             return 1
         return sizes[next(word for word in reversed(line.split()) if "=" not in word)]
 
@@ -167,6 +275,18 @@ def _check_instances(lines: list[str]) -> None:
         if name in seen:
             raise NetlistError(f"two primitives are called {name!r} in SPICE; rename an element")
         seen.add(name)
+
+
+def _check_separators(netlist: Netlist, dialect: str) -> None:
+    """Xyce and LTspice read `x1:n` as node n of instance x1."""
+    for name in (*netlist.buses, *netlist.elements):
+        if ":" in name:
+            raise NetlistError(f"{name!r}: ':' separates levels of hierarchy in {dialect}; rename it")
+
+
+def _plain(title: str) -> str:
+    """A title on one line, without what ngspice would take for a command."""
+    return re.sub(r"[`\\]", "", " ".join(title.split())).lstrip("*# ")
 
 
 def _fold(line: str) -> Iterator[str]:
