@@ -93,7 +93,7 @@ class Element(ABC):
     @property
     def unknowns(self) -> Mapping[str, str]:
         """Role -> name of every unknown that `stamp` and `charges` touch: terminals, and currents of branches."""
-        return self.terminals
+        return self.terminals if self.branch is None else {**self.terminals, "branch": self.branch}
 
     def stamp(self, v: Voltages, theta: Parameters, t: Array | float) -> Currents:
         """The element's part of modified nodal analysis (Ho, Ruehli and Brennan 1975).
@@ -145,6 +145,12 @@ class Element(ABC):
             elif isinstance(value, str) and connected.get(field.name) == value:
                 changes[field.name] = buses[value]
         return replace(self, **changes)
+
+    def prototype(self) -> Element:
+        """The same element on nodes named after its roles: what elements of one `kind` have in common."""
+        roles = {field.name: f"~{field.name}" for field in fields(self)}
+        named = {role: roles[role] for role in (*self.unknowns, *self.element_fields) if role in roles}
+        return replace(self, name="~", **named)
 
     @property
     def internals(self) -> tuple[str, ...]:

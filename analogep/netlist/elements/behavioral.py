@@ -98,6 +98,11 @@ class BSource(TwoTerminal):
     def kind(self) -> Hashable:
         return (BSource, self.current is None, self.expression.form)
 
+    def prototype(self) -> Element:
+        reads = {n: f"i(read{k})" if n.startswith("i(") else f"read{k}" for k, n in enumerate(self.expression.nodes)}
+        text = {"voltage" if self.current is None else "current": self.expression.renamed(reads).text}
+        return replace(self, name="~", a="~a", b="~b", **text)
+
     def renamed(
         self, name: str, buses: Mapping[str, str], arrays: Mapping[str, str], elements: Mapping[str, str]
     ) -> Element:

@@ -1,0 +1,252 @@
+"""Operating point: Newton, and where it fails, gmin stepping, source stepping and pseudo-transient continuation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from analogep.errors import ConvergenceError, NetlistError
+from analogep.netlist._types import Array, Parameters
+from analogep.simulate.nodal.newton import Root, differentiable, newton
+from analogep.simulate.nodal.system import Nodal
+
+VOLTS, AMPERES = 1e-12, 1e-18
+"""Steps of an unknown that count as zero, beside 1e-9 of its value."""
+STEPS = 200
+"""Largest number of continuation steps."""
+
+
+class OperatingPoint(NamedTuple):
+    """A circuit at rest.
+
+    Attributes
+    ----------
+    x : state vector.
+    method : what found it: `newton`, `gmin stepping`, `source stepping` or `pseudo-transient`.
+    iterations : Newton steps in all.
+    residual : largest current that a node lacks (amperes), or voltage that a branch lacks.
+    """
+
+    x: jax.Array
+    method: str
+    iterations: int
+    residual: float
+
+
+class Homotopy(NamedTuple):
+    """What a continuation adds to the equations: i(x) + gmin (x - anchor) - (1 - sources) i(0) = 0 at the nodes.
+
+    Without current in any device at 0 V, i(0) is what the independent sources push: `sources` = 0 turns them off.
+    """
+
+    gmin: Array | float = 0.0
+    sources: Array | float = 1.0
+    anchor: Array | float = 0.0
+
+
+class Held(NamedTuple):
+    """Unknowns whose equation is replaced by x = value, for initial conditions."""
+
+    mask: Array
+    value: Array
+
+
+def tolerances(nodal: Nodal) -> np.ndarray:
+    """Steps of each unknown that count as zero."""
+    return np.where(nodal.is_node, VOLTS, AMPERES)
+
+
+def equations(nodal: Nodal, theta: Parameters, t: Array | float, homotopy: Homotopy, held: Held | None):
+    """Residual of the circuit at rest, and the solve with its matrix."""
+    nodes = jnp.asarray(nodal.is_node, float)
+    off = nodal.stamp(jnp.zeros(nodal.size), theta, t)
+
+    def residual(x: Array) -> Array:
+        i = nodal.stamp(x, theta, t) - (1 - homotopy.sources) * off + homotopy.gmin * nodes * (x - homotopy.anchor)
+        return i if held is None else jnp.where(held.mask, x - held.value, i)
+
+    def solve(x: Array, rhs: Array) -> Array:
+        values = nodal.slopes(x, theta, t)[0].at[nodal.pattern.diagonal].add(homotopy.gmin * nodes)
+        if held is not None:
+            rows, columns = nodal.pattern.rows, nodal.pattern.columns
+            values = jnp.where(held.mask[rows], jnp.asarray(rows == columns, float), values)
+        return nodal.pattern.solve(values, rhs)
+
+    return residual, solve
+
+
+@partial(jax.jit, static_argnames=("nodal", "most"))
+def find(
+    nodal: Nodal,
+    theta: Parameters,
+    guess: Array,
+    t: Array | float = 0.0,
+    homotopy: Homotopy = Homotopy(),
+    held: Held | None = None,
+    most: int = 100,
+) -> Root:
+    """Newton's method from a guess; to be traced, batched by vmap, and differentiated by `theta`."""
+    residual, solve = equations(nodal, jax.lax.stop_gradient(theta), t, homotopy, held)
+    root = newton(residual, solve, jax.lax.stop_gradient(guess), absolute=tolerances(nodal), most=most)
+    residual, solve = equations(nodal, theta, t, homotopy, held)
+    return root._replace(x=differentiable(root.x, residual, solve))
+
+
+def operating_point(
+    nodal: Nodal,
+    theta: Parameters | None = None,
+    *,
+    guess: Array | None = None,
+    held: Mapping[str, float] | None = None,
+    nodesets: Mapping[str, float] | None = None,
+    t: float = 0.0,
+) -> OperatingPoint:
+    """The circuit at rest, sources at their value at `t`.
+
+    Parameters
+    ----------
+    guess : state to start from; 0 V when None.
+    held : nodes kept at a voltage (initial conditions), volts.
+    nodesets : nodes kept at a voltage first and released then, to choose among several solutions.
+
+    Raises
+    ------
+    ConvergenceError
+        If no method converges; the message names the node that is farthest from a solution.
+    NetlistError
+        If a matrix is singular whatever is tried, or a held node is not in the circuit.
+    """
+    theta = nodal.theta if theta is None else theta
+    start = jnp.zeros(nodal.size) if guess is None else jnp.asarray(guess, float)
+    first = _held(nodal, {**(nodesets or {}), **(held or {})})
+    last = _held(nodal, held or {})
+    if nodesets:
+        start = _solved(nodal, theta, start, t, first).x
+    return _solved(nodal, theta, start, t, last)
+
+
+def _held(nodal: Nodal, values: Mapping[str, float]) -> Held | None:
+    unknown = [name for name in values if name not in nodal.nodes]
+    if unknown:
+        raise NetlistError(f"initial condition for node {unknown[0]!r}, which is not in the circuit")
+    if not values:
+        return None
+    mask, value = np.zeros(nodal.size, bool), np.zeros(nodal.size)
+    for name, volts in values.items():
+        mask[nodal.place[name]], value[nodal.place[name]] = True, volts
+    return Held(jnp.asarray(mask), jnp.asarray(value))
+
+
+def _solved(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held | None) -> OperatingPoint:
+    attempts = {
+        "newton": _direct,
+        "gmin stepping": _gmin_stepping,
+        "source stepping": _source_stepping,
+        "pseudo-transient": _pseudo_transient,
+    }
+    iterations, singular, best = 0, 0, None
+    for method, attempt in attempts.items():
+        try:
+            root, count = attempt(nodal, theta, start, t, held)
+        except ValueError as error:  # KLU found no pivot
+            if "singular" not in str(error):
+                raise
+            singular += 1
+            continue
+        iterations += count
+        if bool(root.converged):
+            lacking = np.asarray(jax.jit(nodal.stamp)(root.x, theta, t))
+            free = np.ones(nodal.size, bool) if held is None else ~np.asarray(held.mask)
+            return OperatingPoint(root.x, method, iterations, float(np.max(np.abs(lacking[free]), initial=0.0)))
+        best = root
+    if best is None or singular == len(attempts):
+        raise NetlistError(
+            f"the circuit's matrix is singular: {_dependent(nodal, theta, t)}; look for a node without a path to ground, "
+            "or sources in contradiction"
+        )
+    lacking = np.abs(np.asarray(jax.jit(nodal.stamp)(best.x, theta, t))) * nodal.is_node
+    raise ConvergenceError(
+        f"no operating point found after {iterations} Newton steps (gmin, source and pseudo-transient stepping "
+        f"included); node {nodal.unknowns[int(np.argmax(lacking))]!r} lacks {lacking.max():.3g} A; give .nodeset values"
+    )
+
+
+def _dependent(nodal: Nodal, theta: Parameters, t: float) -> str:
+    """Unknowns that a singular matrix leaves undetermined."""
+    dense = nodal.pattern.dense(jax.jit(nodal.slopes)(jnp.zeros(nodal.size), theta, t)[0])
+    if nodal.size > 2000:
+        return f"{nodal.size} unknowns"
+    _, singular, vt = np.linalg.svd(dense / (np.abs(dense).max(1, keepdims=True) + 1e-300))
+    weak = np.abs(vt[-1]) > 0.1 * np.abs(vt[-1]).max()
+    names = [name for name, is_weak in zip(nodal.unknowns, weak, strict=True) if is_weak]
+    return "undetermined " + ", ".join(names[:8])
+
+
+def _direct(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held | None) -> tuple[Root, int]:
+    root = find(nodal, theta, start, t, Homotopy(), held)
+    return root, int(root.iterations)
+
+
+def _gmin_stepping(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held | None) -> tuple[Root, int]:
+    """From a conductance at every node that settles anything, down to none, in steps that grow while they succeed."""
+    gmin, factor, x, count = 1e-2, 10.0, start, 0
+    for _ in range(STEPS):
+        root = find(nodal, theta, x, t, Homotopy(gmin=gmin), held)
+        count += int(root.iterations)
+        if bool(root.converged):
+            x = root.x
+            if gmin < 1e-14:
+                break
+            factor = min(factor**1.5, 10.0)
+            gmin /= factor
+        else:
+            if factor < 1.001:
+                break
+            gmin *= factor
+            factor = factor**0.25
+            gmin = min(gmin / factor, 1.0)
+    root = find(nodal, theta, x, t, Homotopy(), held)
+    return root, count + int(root.iterations)
+
+
+def _source_stepping(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held | None) -> tuple[Root, int]:
+    """Sources from nothing to their value."""
+    done, step, x, count = 0.0, 0.1, jnp.zeros(nodal.size), 0
+    root = find(nodal, theta, x, t, Homotopy(sources=0.0), held)
+    x = jnp.where(root.converged, root.x, x)
+    for _ in range(STEPS):
+        target = min(done + step, 1.0)
+        root = find(nodal, theta, x, t, Homotopy(sources=target), held)
+        count += int(root.iterations)
+        if bool(root.converged):
+            x, done, step = root.x, target, 2 * step
+            if done >= 1.0:
+                break
+        else:
+            step /= 4
+            if step < 1e-6:
+                break
+    return root, count
+
+
+def _pseudo_transient(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held | None) -> tuple[Root, int]:
+    """Implicit Euler with a capacitor at every node, in steps that grow: the conductance 1/step about the last state."""
+    gmin, x, count = 1.0, start, 0
+    for _ in range(STEPS):
+        root = find(nodal, theta, x, t, Homotopy(gmin=gmin, anchor=x), held)
+        count += int(root.iterations)
+        if bool(root.converged):
+            x, gmin = root.x, gmin / 2
+            if gmin < 1e-13:
+                break
+        else:
+            gmin *= 8
+            if gmin > 1e6:
+                break
+    root = find(nodal, theta, x, t, Homotopy(), held)
+    return root, count + int(root.iterations)

@@ -1,0 +1,122 @@
+"""Noise in the time domain: C dx = -i dt + dW, integrated by the implicit midpoint rule."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from analogep.netlist._types import Array, Parameters
+from analogep.simulate.nodal.newton import newton
+from analogep.simulate.nodal.operating_point import tolerances
+from analogep.simulate.nodal.system import Nodal
+
+
+@partial(jax.jit, static_argnames=("nodal", "steps", "every"))
+def noisy_path(
+    nodal: Nodal,
+    theta: Parameters,
+    x0: Array,
+    key: Array,
+    *,
+    step: float,
+    steps: int,
+    every: int = 1,
+    frequency: float = 1.0,
+) -> Array:
+    """One sample path with white noise currents of the densities that the elements have at each moment.
+
+    A noise of one-sided density S is the current sqrt(S / (2 h)) times a normal number during a step of length h. The
+    midpoint rule gives a linear circuit its stationary covariance exactly, whatever the step (it maps the Lyapunov
+    equation of the circuit onto that of the recursion), so the variance of an RC node is kT/C.
+
+    Parameters
+    ----------
+    x0 : state at t = 0.
+    key : random key; batch paths by vmap.
+    step : seconds. Nodes without a capacitor see the noise band-limited by it.
+    steps, every : number of steps, and which of them are kept.
+    frequency : hertz at which densities are taken; flicker noise is therefore white here.
+
+    Returns
+    -------
+    States [steps / every, unknowns].
+    """
+    tolerance = 1e3 * tolerances(nodal)
+
+    def push(x: Array, key: Array) -> Array:
+        """Noise currents into the nodes during one step."""
+        full, total = jnp.append(x, 0.0), jnp.zeros(nodal.size + 1)
+        for s in nodal.stacks:
+            numbers = {field: theta[f"{s.label}.{field}"] for field in s.numbers}
+            for _, a, b, density in s.noise(full, numbers, frequency):
+                key, own = jax.random.split(key)
+                current = jnp.sqrt(density / (2 * step)) * jax.random.normal(own, density.shape)
+                total = total.at[s.index[a]].add(-current).at[s.index[b]].add(current)
+        return total[: nodal.size]
+
+    def one(carry: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], None]:
+        x, t = carry
+        noise, q0 = push(x, key), nodal.charge(x, theta)
+
+        def residual(y: Array) -> Array:
+            return (nodal.charge(y, theta) - q0) / step + nodal.stamp((x + y) / 2, theta, t + step / 2) - noise
+
+        def solve(y: Array, rhs: Array) -> Array:
+            dq = nodal.slopes(y, theta, t)[1]
+            di = nodal.slopes((x + y) / 2, theta, t + step / 2)[0]
+            return nodal.pattern.solve(dq / step + di / 2, rhs)
+
+        root = newton(residual, solve, x, absolute=tolerance, relative=1e-9, most=20, damped=False)
+        return (jnp.where(root.converged, root.x, jnp.nan), t + step), None
+
+    def kept(carry: tuple[Array, Array], keys: Array) -> tuple[tuple[Array, Array], Array]:
+        carry, _ = jax.lax.scan(one, carry, keys)
+        return carry, carry[0]
+
+    keys = jax.random.split(key, (steps // every, every))
+    return jax.lax.scan(kept, (jnp.asarray(x0, float), jnp.zeros(())), keys)[1]
+
+
+def node_variance(nodal: Nodal, x: Array, theta: Parameters) -> np.ndarray:
+    """Stationary covariance of the linearized circuit, from its Lyapunov equation, [unknowns, unknowns] (V^2).
+
+    Memoryless unknowns are eliminated first; only what the capacitors hold has a finite variance, and the rest is nan.
+
+    Returns
+    -------
+    P with G P C^T + C P G^T = S / 2 on the states, S the densities of the noise currents.
+    """
+    g, c = nodal.matrices(x, theta)
+    alive = np.abs(c).sum(0) + np.abs(c).sum(1) > 0
+    still = ~alive
+    eliminate = np.linalg.solve(g[np.ix_(still, still)], np.eye(int(still.sum()))) if still.any() else None
+    spread = _density_matrix(nodal, x, theta)
+    down = np.eye(int(alive.sum()), len(alive))[:, np.argsort(~alive, kind="stable").argsort()]
+    if eliminate is not None:
+        down[:, still] = -g[np.ix_(alive, still)] @ eliminate
+        reduced = g[np.ix_(alive, alive)] - g[np.ix_(alive, still)] @ eliminate @ g[np.ix_(still, alive)]
+    else:
+        reduced = g[np.ix_(alive, alive)]
+    import scipy.linalg
+
+    rate = np.linalg.solve(c[np.ix_(alive, alive)], reduced)
+    drive = np.linalg.solve(c[np.ix_(alive, alive)], down @ spread @ down.T) / 2
+    drive = np.linalg.solve(c[np.ix_(alive, alive)], drive.T).T
+    covariance = np.full(g.shape, np.nan)
+    covariance[np.ix_(alive, alive)] = scipy.linalg.solve_continuous_lyapunov(rate, drive)
+    return covariance
+
+
+def _density_matrix(nodal: Nodal, x: Array, theta: Parameters) -> np.ndarray:
+    """Cross densities of the noise currents into the unknowns (A^2/Hz)."""
+    full, total = jnp.append(jnp.asarray(x), 0.0), np.zeros((nodal.size + 1,) * 2)
+    for s in nodal.stacks:
+        numbers = {field: theta[f"{s.label}.{field}"] for field in s.numbers}
+        for _, a, b, density in s.noise(full, numbers, 1.0):
+            for i, j, d in zip(s.index[a], s.index[b], np.asarray(density), strict=True):
+                for row, column, sign in ((i, i, 1), (j, j, 1), (i, j, -1), (j, i, -1)):
+                    total[row, column] += sign * d
+    return total[:-1, :-1]
