@@ -4,6 +4,7 @@ What ngspice 39 was seen to do, and this module follows:
 - `^`, `**` and `pow(a, b)` all mean |a|^b: (-2)^3 is +8. `pwr(a, b)` is sign(a) |a|^b.
 - Powers group to the left (2^3^2 = 64) and bind tighter than a minus on their left: -2^2 = -4, 2^-3^2 = 2^-9.
 - `log` and `ln` are both natural; `u(0)` is 1/2; comparisons give 1 or 0; any number but 0 is true.
+- `pwl(x, x0, y0, x1, y1, ...)` joins its points by straight lines, and goes on straight beyond the first and the last.
 What it does and this module does not:
 - It stops at sqrt or log of a negative number, where this module gives nan; it clips overflow at 1e99, and divides by
   b +- 1e-32 (2/0 = 2e32), where this module gives inf.
@@ -12,6 +13,7 @@ What it does and this module does not:
 """
 
 import functools
+import itertools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +26,8 @@ from jax.typing import ArrayLike
 from analogep.errors import NetlistError
 
 MAX_DEPTH = 200
+MAX_POINTS = 2000
+"""Points of one `pwl`."""
 GROUND = frozenset({"0", "gnd"})
 CONSTANTS = {"pi": math.pi, "e": math.e}
 SUFFIXES = {
@@ -48,8 +52,15 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., ArrayLike]]] = {
     "sgn": (1, jnp.sign), "floor": (1, jnp.floor), "ceil": (1, jnp.ceil),
     "u": (1, lambda x: jnp.heaviside(x, 0.5)), "u2": (1, lambda x: jnp.clip(x, 0.0, 1.0)),
     "uramp": (1, lambda x: jnp.maximum(x, 0.0)), "min": (2, jnp.minimum), "max": (2, jnp.maximum), "pow": (2, _power),
-    "pwr": (2, lambda a, b: jnp.sign(a) * _power(a, b)),
+    "pwr": (2, lambda a, b: jnp.sign(a) * _power(a, b)), "nint": (1, jnp.rint),
+    "limit": (3, lambda x, low, high: jnp.minimum(jnp.maximum(x, low), high)),
+    "ternary_fcn": (3, lambda a, b, c: jnp.where(jnp.asarray(a) != 0, b, c)),
 }  # fmt: skip
+REFUSED = {
+    "temper": "write the temperature as a number", "hertz": "sources that depend on the frequency are not supported",
+    "ddt": "use a capacitor", "idt": "use a capacitor", "table": "write pwl(x, x0, y0, ...), or an E or G with TABLE",
+}  # fmt: skip
+"""Names that some SPICE knows -> what to do instead."""
 
 # operator -> (binding power, law); all group to the left
 BINARY: dict[str, tuple[int, Callable[..., ArrayLike]]] = {
@@ -79,14 +90,15 @@ _TOKEN = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _BLANKS = re.compile(r"\s*")
-_NODE = re.compile(r"\s*([A-Za-z0-9_.:]+)", re.ASCII)
+_NODE = re.compile(r"\s*([A-Za-z0-9_.:#!$+\[\]-]+)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Expression:
     """A parsed expression: `text` as given, the `nodes` it reads in order of appearance, and a stack program.
 
-    Node names keep their case; ground ("0", "gnd") reads as 0 V and is not listed. `spans` tells where the text names
+    The current of the voltage source v1, `i(v1)`, is listed among the nodes under that name, in lower case but for the
+    name inside. Node names keep their case; ground ("0", "gnd") reads as 0 V and is not listed. `spans` tells where the text names
     a node (a str) or holds a number (a float): first and last position, and which.
     """
 
@@ -129,8 +141,12 @@ class Expression:
                 stack.append(jnp.asarray(time) * 1.0)
             elif kind == "node":
                 if payload not in voltages:
-                    raise NetlistError(f"expression {_excerpt(self.text)} needs V({payload}), which is not given")
+                    missing = payload if payload.startswith("i(") else f"V({payload})"
+                    raise NetlistError(f"expression {_excerpt(self.text)} needs {missing}, which is not given")
                 stack.append(jnp.asarray(voltages[payload]))
+            elif kind == "pwl":
+                count = int(payload)
+                stack[-count:] = [_straight_lines(*stack[-count:])]
             else:
                 count, law = _LAWS[kind, payload]
                 stack[-count:] = [law(*stack[-count:])]
@@ -142,7 +158,7 @@ class Expression:
 
     def spice(self) -> str:
         """The text for a B source, with numbers of more than 11 digits written so that ngspice keeps them."""
-        return self._rewritten(lambda item: _lasting(item) if isinstance(item, float) else None)
+        return self._rewritten(lambda item: _lasting(item) if isinstance(item, float) else _current(item))
 
     def _rewritten(self, change: Callable[[str | float], str | None]) -> str:
         parts, done = [], 0
@@ -173,6 +189,23 @@ def literal(value: float) -> str:
 def _lasting(value: float) -> str | None:
     """The literal of a number that ngspice would round, or None where its own text will do."""
     return None if float(f"{value:.10e}") == value else literal(value)
+
+
+def _current(item: str) -> str | None:
+    """`i(name)` with the name that a voltage source gets in a deck, or None for a node."""
+    if not item.startswith("i("):
+        return None
+    name = item[2:-1]
+    return item if name[0].lower() == "v" and len(name) > 1 else f"i(v{name})"
+
+
+def _straight_lines(x: ArrayLike, *points: ArrayLike) -> jax.Array:
+    """Straight lines through the points x0, y0, x1, y1, ..., the first and the last without end."""
+    x, *flat = jnp.broadcast_arrays(*(jnp.asarray(part, dtype=float) for part in (x, *points)))
+    xs, ys = jnp.stack(flat[::2], -1), jnp.stack(flat[1::2], -1)
+    left = jnp.sum(x[..., None] >= xs[..., 1:-1], -1, dtype=int)[..., None]
+    x0, x1, y0, y1 = (jnp.take_along_axis(a, left + k, -1)[..., 0] for a in (xs, ys) for k in (0, 1))
+    return y0 + (y1 - y0) * ((x - x0) / (x1 - x0))
 
 
 def _after_blanks(text: str, at: int) -> int:
@@ -269,15 +302,18 @@ class _Parser:
         """A constant, `time`, a node voltage or a function call."""
         before = self.start
         is_call = self.text.startswith("(", _after_blanks(self.text, self.end))
-        if is_call and (name in FUNCTIONS or name == "v"):
+        if is_call and (name in FUNCTIONS or name in ("v", "i", "pwl")):
             self.advance()
-            return self.voltage() if name == "v" else self.call(name)
+            special = {"v": self.voltage, "i": lambda: self.current(before), "pwl": self.straight_lines}
+            return special[name]() if name in special else self.call(name)
         if not is_call and name == "time":
             self.program.append(("time", ""))
         elif not is_call and name in CONSTANTS:
             self.program.append(("number", CONSTANTS[name]))
         else:
             self.start = before
+            if name in REFUSED:
+                raise self.error(f"{name!r} is not supported: {REFUSED[name]}")
             raise self.error(f"unknown {'function' if is_call else 'name'} {name[:40]!r}")
         return self.advance()
 
@@ -287,6 +323,49 @@ class _Parser:
             self.expression(0)
         self.expect(")")
         self.program.append(("call", name))
+
+    def straight_lines(self) -> None:
+        """`pwl(x, x0, y0, x1, y1, ...)` with at least two points, constant and in order."""
+        self.expect("(")
+        self.expression(0)
+        points: list[float] = []
+        while self.token == ",":
+            if len(points) >= 2 * MAX_POINTS:
+                raise self.error(f"pwl has more than {MAX_POINTS} points")
+            self.advance()
+            begin = len(self.program)
+            self.expression(0)
+            points.append(self.constant(begin))
+        if len(points) < 4 or len(points) % 2:
+            raise self.error("pwl needs at least two points x, y after its argument")
+        if any(b <= a for a, b in itertools.pairwise(points[::2])):
+            raise self.error("the x of pwl's points must increase strictly")
+        self.expect(")")
+        self.program.append(("pwl", str(len(points) + 1)))
+
+    def constant(self, begin: int) -> float:
+        """Value of the program from `begin` on, which must read nothing."""
+        program = tuple(self.program[begin:])
+        if any(kind in ("node", "time") for kind, _ in program):
+            raise self.error("pwl's points must be constants")
+        value = float(Expression("", (), program, ()).evaluate({})) if len(program) > 1 else float(program[0][1])
+        if not math.isfinite(value):
+            raise self.error("pwl's points must be finite")
+        return value
+
+    def current(self, start: int) -> None:
+        """`I(v1)`: the current through a voltage source."""
+        match = _NODE.match(self.text, self.end)
+        if match is None:
+            self.start = self.end
+            raise self.error("expected the name of a voltage source in I(...)")
+        self.end = match.end()
+        self.advance()
+        name = f"i({match[1]})"
+        self.program.append(("node", name))
+        self.nodes.append(name)
+        self.spans.append((start, self.end, name))
+        self.expect(")")
 
     def voltage(self) -> None:
         """`V(a)` or `V(a, b)`: node names have their own spelling, so they are read from the text directly."""

@@ -1,4 +1,4 @@
-"""Waveforms of independent sources, as SPICE defines them: DC, PULSE and PWL.
+"""Waveforms of independent sources, as SPICE defines them: DC, PULSE, SIN, EXP and PWL.
 
 Each is evaluated at a (possibly traced) time, names the times at which its slope jumps, and writes its own SPICE text.
 """
@@ -109,6 +109,85 @@ class Pulse:
 
 
 @dataclass(frozen=True)
+class Sin:
+    """A sine that begins at `delay` and decays: offset + amplitude sin(2 pi f (t - delay) + phase) e^(-damping (t - delay)).
+
+    Parameters
+    ----------
+    offset, amplitude : in volts or amperes. frequency : in hertz. delay : in seconds; before it the value stands at
+        offset + amplitude sin(phase). damping : in 1/second. degrees : the phase.
+    """
+
+    offset: float
+    amplitude: float
+    frequency: float
+    delay: float = 0.0
+    damping: float = 0.0
+    degrees: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _finite(f"SIN {field.name}", getattr(self, field.name)))
+        if self.frequency <= 0:
+            raise NetlistError("SIN frequency must be above 0 Hz: SPICE replaces a zero by 1 / stop time")
+        if self.delay < 0:
+            raise NetlistError(f"SIN delay must not be negative, not {self.delay!r}")
+
+    def at(self, t: ArrayLike) -> jax.Array:
+        """Value at time `t` (seconds, any shape)."""
+        since = jnp.maximum(_time(t) - self.delay, 0.0)
+        angle = 2 * math.pi * self.frequency * since + math.radians(self.degrees)
+        return self.offset + self.amplitude * jnp.sin(angle) * jnp.exp(-self.damping * since)
+
+    def breakpoints(self, t_end: float) -> tuple[float, ...]:
+        """Where the sine begins."""
+        return (self.delay,) if 0 < self.delay < t_end else ()
+
+    def spice(self) -> str:
+        """`SIN(offset amplitude frequency delay damping phase)`."""
+        return f"SIN({' '.join(_number(getattr(self, field.name)) for field in fields(self))})"
+
+
+@dataclass(frozen=True)
+class Exp:
+    """From `initial` towards `pulsed` after `rise_delay`, and back again after `fall_delay`, with two time constants.
+
+    Times are in seconds; time constants must be positive because SPICE replaces a zero by the print step.
+    """
+
+    initial: float
+    pulsed: float
+    rise_delay: float
+    rise_constant: float
+    fall_delay: float
+    fall_constant: float
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _finite(f"EXP {field.name}", getattr(self, field.name)))
+        for name in ("rise_constant", "fall_constant"):
+            if getattr(self, name) <= 0:
+                raise NetlistError(f"EXP {name} must be above 0 s: SPICE replaces a zero by the print step")
+        if not 0 <= self.rise_delay <= self.fall_delay:
+            raise NetlistError("EXP needs 0 <= rise delay <= fall delay")
+
+    def at(self, t: ArrayLike) -> jax.Array:
+        """Value at time `t` (seconds, any shape)."""
+        time, step = _time(t), self.pulsed - self.initial
+        rise = -jnp.expm1(-jnp.maximum(time - self.rise_delay, 0.0) / self.rise_constant)
+        fall = -jnp.expm1(-jnp.maximum(time - self.fall_delay, 0.0) / self.fall_constant)
+        return self.initial + step * (rise - fall)
+
+    def breakpoints(self, t_end: float) -> tuple[float, ...]:
+        """The two times at which an exponential begins."""
+        return tuple(sorted({time for time in (self.rise_delay, self.fall_delay) if 0 < time < t_end}))
+
+    def spice(self) -> str:
+        """`EXP(initial pulsed rise_delay rise_constant fall_delay fall_constant)`."""
+        return f"EXP({' '.join(_number(getattr(self, field.name)) for field in fields(self))})"
+
+
+@dataclass(frozen=True)
 class PWL:
     """Straight lines through points (`times` in seconds, `values`); constant before the first and after the last."""
 
@@ -139,4 +218,4 @@ class PWL:
         return f"PWL({' '.join(f'{_number(time)} {_number(value)}' for time, value in pairs)})"
 
 
-Waveform = DC | Pulse | PWL
+Waveform = DC | Pulse | Sin | Exp | PWL
