@@ -1,9 +1,16 @@
 """Raw files: round trips in every form, ngspice's own layout, and truncated or malformed files."""
 
+import contextlib
+import tempfile
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from analogep.errors import NetlistError
+from analogep.errors import DataError, NetlistError
 from analogep.netlist.spice.raw import Plot, read_raw, write_raw
 
 RNG = np.random.default_rng(0)
@@ -98,3 +105,83 @@ def test_missing_and_empty_files(tmp_path):
     (tmp_path / "x.raw").write_bytes(b"\n")
     with pytest.raises(NetlistError, match="holds no plot"):
         read_raw(tmp_path / "x.raw")
+
+
+def test_a_file_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "x.raw"
+    write_raw(path, [real_plot()])
+    before = path.read_bytes()
+    broken = Plot("* t", "n", ("real",), (("v(1)", "voltage"), ("v(2)", "voltage")), {"v(1)": TIME, "v(2)": TIME[1:]})
+    with pytest.raises(NetlistError, match="one length"):
+        write_raw(path, [real_plot(), broken])
+    assert path.read_bytes() == before
+    assert [item.name for item in tmp_path.iterdir()] == ["x.raw"]
+    with pytest.raises(DataError, match="cannot write"):
+        write_raw(tmp_path / "none" / "x.raw", [real_plot()])
+
+
+@pytest.mark.parametrize(
+    ("plot", "message"),
+    [
+        (Plot("* t\nFlags: x", "n", ("real",), (("v", "voltage"),), {"v": TIME}), "cannot stand on a line"),
+        (Plot("* t", "n", ("real",), (), {}), "no variable"),
+        (Plot("* t", "n", ("real",), (("a b", "voltage"),), {"a b": TIME}), "use one word"),
+        (Plot("* t", "n", ("real",), (("a", "voltage"),), {"a": TIME * 1j}), "complex values"),
+        (Plot("* t", "n", ("real",), (("a", "voltage"), ("a", "voltage")), {"a": TIME}), "names of their own"),
+    ],
+)
+def test_plots_that_no_reader_would_take(tmp_path, plot, message):
+    with pytest.raises(NetlistError, match=message):
+        write_raw(tmp_path / "x.raw", [plot])
+
+
+def written(binary):
+    with tempfile.TemporaryDirectory() as folder:
+        write_raw(Path(folder) / "x.raw", [complex_plot(), real_plot()], binary=binary)
+        return (Path(folder) / "x.raw").read_bytes()
+
+
+GOOD = {binary: written(binary) for binary in (True, False)}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    binary=st.booleans(),
+    edits=st.lists(st.tuples(st.integers(0, 900), st.integers(0, 40), st.binary(max_size=12)), min_size=1, max_size=4),
+)
+def test_damaged_files_raise_only_what_is_documented(tmp_path_factory, binary, edits):
+    """Any piece cut out and any other put in: plots of the announced size, or a NetlistError; memory stays small."""
+    path = tmp_path_factory.getbasetemp() / "damaged.raw"
+    content = GOOD[binary]
+    for at, cut, new in edits:
+        content = content[:at] + new + content[at + cut :]
+    path.write_bytes(content)
+    plots = []
+    tracemalloc.start()
+    with contextlib.suppress(NetlistError):
+        plots = read_raw(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert all(values.shape == (plot.points,) for plot in plots for values in plot.data.values())
+    assert peak < 2_000_000
+
+
+@pytest.mark.parametrize("key", ["No. Points", "No. Variables"])
+@pytest.mark.parametrize("count", ["0", "7", "999999999999999999", "1e3", "-1", "\u0663", "1_0"])
+@pytest.mark.parametrize("binary", [True, False])
+def test_counts_that_lie(tmp_path, key, count, binary):
+    path = tmp_path / "x.raw"
+    whole = GOOD[binary].decode("latin-1")
+    number = {"No. Points": "5", "No. Variables": "2"}[key]
+    path.write_text(whole.replace(f"{key}: {number}", f"{key}: {count}", 1), encoding="utf-8")
+    with pytest.raises(NetlistError):
+        read_raw(path)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary(max_size=400))
+def test_any_bytes(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.raw"
+    path.write_bytes(b"Title: x\n" + content)
+    with pytest.raises(NetlistError):
+        read_raw(path)

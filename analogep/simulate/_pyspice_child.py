@@ -41,7 +41,7 @@ def main(library: str) -> None:
             arrays.update((key, vector._data) for key, vector in zip(keys, vectors.values(), strict=True))
             kinds = [str(vector._type) for vector in vectors.values()]
             answer["plots"].append((name, list(zip(vectors, kinds, keys, strict=True))))
-    np.savez("vectors.npz", **arrays)
+    np.savez("vectors.npz", allow_pickle=False, **arrays)
     _write(answer | {"finished": True})
 
 

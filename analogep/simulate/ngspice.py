@@ -1,9 +1,9 @@
 """The reference simulator: runs a deck that analogep wrote in ngspice, and reads back its raw file.
 
 SPICE text can run commands, so a deck is checked against what analogep writes and runs with `-n` in an empty folder
-that is its home. Several analyses may share a deck: with `-b -r` ngspice 39 writes them all to one raw file in the order AC,
-DC sweep, operating point, transient, noise whatever their order in the deck, and two of one kind in reverse; so plots are
-found by name, and `simulate.spice` puts one analysis of a kind into a deck.
+that is its home. Several analyses may share a deck: with `-b -r` ngspice 39 writes them all to one raw file in the
+order AC, DC sweep, operating point, transient, noise whatever their order in the deck, and two of one kind in reverse.
+So plots are found by name, and `simulate.spice` puts one analysis of a kind into a deck.
 
 Accuracy, measured with a 0.1 V step on 100 kOhm and 10 fF (tau = 1 ns), largest error over the step's height:
 - linear: the largest step tmax decides, reltol 1e-3 to 1e-6 alike: with `method=trap` 2.8e-4 at tau/10, 2.9e-6 at

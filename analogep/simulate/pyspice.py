@@ -1,10 +1,10 @@
 """The second backend: PySpice's wrapper of ngspice's shared library, in a process of its own.
 
-The library keeps global state, reads settings of the user's folder, may end its process, and calls back into Python: a
-child in an empty folder that is its home runs one deck and is gone. PySpice 1.5 raises wherever ngspice writes a line to
-stderr or the word error to stdout (from a title, or from a note of ngspice 42), so success is judged by the log as for
-the program, and what was computed is taken as it stands. Only its library interface is used: its subprocess mode, its
-noise spectra and its parser do not work with ngspice 39. PySpice is GPLv3; it is imported in the child alone.
+The library keeps global state, reads settings of the user's folder, may end its process, and calls back into Python. So
+a child in an empty folder that is its home runs one deck and is gone. PySpice 1.5 raises wherever ngspice writes to
+stderr or says the word error (in a title, or in a note of ngspice 42): success is judged by the log as for the program,
+and what was computed is taken as it stands. Only its library interface is used: its subprocess mode, its noise spectra
+and its parser do not work with ngspice 39. PySpice is GPLv3; it is imported in the child alone.
 """
 
 from __future__ import annotations

@@ -43,10 +43,10 @@ def run_file(file: SpiceFile, backend: str = "ngspice", *, timeout: float = 600.
     Returns
     -------
     A dataset for each analysis, in the file's order, with `attrs["analysis"]` op, dc, ac, tran or noise. Variables are
-    `v(<node>)` in volts and `i(<element>)` in amperes over `time` (s), `frequency` (Hz; complex amplitudes) or the swept
-    source; a second swept source is the first dimension. Noise: `onoise_spectrum` (V/sqrt(Hz)), `inoise_spectrum` (that
-    of the source), `onoise_total` and `inoise_total` (integrals over the band), and with points per summary those of
-    each element, `onoise_<element>` and of each of its mechanisms, `onoise_<element>_<mechanism>`.
+    `v(<node>)` in volts and `i(<element>)` in amperes over `time` (s), `frequency` (Hz; complex amplitudes) or the
+    swept source; a second swept source is the first dimension. Noise: `onoise_spectrum` (V/sqrt(Hz)), `inoise_spectrum`
+    (V or A, as the source), `onoise_total` and `inoise_total` (rms over the band), and with points per summary those
+    of each element, `onoise_<element>`, and of each of its mechanisms, `onoise_<element>_<mechanism>`.
 
     Raises
     ------

@@ -48,32 +48,11 @@ _XYCE_OPTIONS = {
     "gmin": "device gmin", "temp": "device temp", "tnom": "device tnom",
 }  # fmt: skip
 _COMMON = frozenset(
-    [
-        "abstol",
-        "chgtol",
-        "cshunt",
-        "defad",
-        "defas",
-        "defl",
-        "defw",
-        "gmin",
-        "gminsteps",
-        "gshunt",
-        "itl1",
-        "itl2",
-        "itl4",
-        "itl6",
-        "maxord",
-        "method",
-        "pivrel",
-        "pivtol",
-        "reltol",
-        "srcsteps",
-        "temp",
-        "tnom",
-        "trtol",
-        "vntol",
-    ]
+    (
+        *("abstol", "chgtol", "cshunt", "defad", "defas", "defl", "defw", "gmin", "gminsteps", "gshunt", "itl1"),
+        *("itl2", "itl4", "itl6", "maxord", "method", "pivrel", "pivtol", "reltol", "srcsteps", "temp", "tnom"),
+        *("trtol", "vntol"),
+    )
 )
 _OPTIONS: dict[Dialect, frozenset[str]] = {
     "ngspice": _COMMON | {"itl5", "noopiter", "rshunt", "trytocompact", "xmu"},

@@ -1,12 +1,15 @@
 """Reader and writer of ngspice raw files: binary and ASCII, real and complex, several plots in one file."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from analogep.errors import NetlistError
+from analogep.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,9 @@ def _plot(reader: _Reader) -> Plot:
     points, width = reader.count(header, "No. Points"), reader.count(header, "No. Variables")
     variables = tuple(_variable(reader, index, value if index == 0 else "") for index in range(width))
     names = [name for name, _ in variables]
-    if len(set(names)) != width:
-        raise reader.fail(f"a variable is listed twice: {', '.join(sorted(n for n in names if names.count(n) > 1))}")
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice or not names:
+        raise reader.fail(f"a variable is listed twice: {twice[0]}" if twice else "no variable is listed")
     kind = reader.line("'Binary:' or 'Values:'").strip()
     if kind not in ("Binary:", "Values:"):
         raise reader.fail(f"expected 'Binary:' or 'Values:', found {kind[:40]!r}")
@@ -152,8 +156,14 @@ def _ascii(reader: _Reader, points: int, width: int, is_complex: bool) -> np.nda
 
 
 def write_raw(path: str | os.PathLike[str], plots: Sequence[Plot], binary: bool = True) -> None:
-    """Write `plots` as ngspice would; ASCII keeps 17 significant digits, so both forms read back equal."""
-    with open(path, "wb") as file:
+    """Write `plots` as ngspice would; ASCII keeps 17 significant digits, so both forms read back equal.
+
+    The file is whole or not there. Raises NetlistError for a plot that no reader would take, DataError where the file
+    cannot be written.
+    """
+    for plot in plots:
+        _check_writable(plot)
+    with whole_file(Path(path)) as partial, open(partial, "wb") as file:
         for plot in plots:
             is_complex = "complex" in plot.flags
             listing = "".join(f"\t{i}\t{name}\t{kind}\n" for i, (name, kind) in enumerate(plot.variables))
@@ -163,11 +173,27 @@ def write_raw(path: str | os.PathLike[str], plots: Sequence[Plot], binary: bool 
                 f"{'Binary:' if binary else 'Values:'}\n"
             )
             file.write(header.encode())
-            columns = [np.asarray(plot.data[name]) for name, _ in plot.variables]
-            table = np.stack(columns, axis=1) if columns else np.empty((0, 0))
+            table = np.stack([np.asarray(plot.data[name]) for name, _ in plot.variables], axis=1)
             if binary:
                 file.write(table.astype("<c16" if is_complex else "<f8").tobytes())
                 continue
             for row, point in enumerate(table):
                 texts = [f"{x.real:.17g},{x.imag:.17g}" if is_complex else f"{x:.17g}" for x in point]
                 file.write((f"{row}\t" + "".join(f"\t{text}\n" for text in texts) + "\n").encode())
+
+
+def _check_writable(plot: Plot) -> None:
+    """One line for the title and the name, one word for every variable and its type, vectors of one length."""
+    for text in (plot.title, plot.name):
+        if text.strip() != text or not text.isprintable():
+            raise NetlistError(f"plot {plot.name[:40]!r}: {text[:40]!r} cannot stand on a line of a raw file")
+    if not plot.variables:
+        raise NetlistError(f"plot {plot.name!r}: it holds no variable")
+    for word in (word for variable in plot.variables for word in variable):
+        if len(word.split()) != 1 or word.strip() != word or not word.isprintable():
+            raise NetlistError(f"plot {plot.name!r}: {word[:40]!r} cannot name a variable in a raw file; use one word")
+    names = [name for name, _ in plot.variables]
+    if len(set(names)) != len(names) or any(np.shape(plot.data[name]) != (plot.points,) for name in names):
+        raise NetlistError(f"plot {plot.name!r}: its variables need names of their own and vectors of one length")
+    if "complex" not in plot.flags and any(np.iscomplexobj(plot.data[name]) for name in names):
+        raise NetlistError(f"plot {plot.name!r}: complex values under the flags {plot.flags}")

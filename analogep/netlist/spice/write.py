@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from analogep.netlist.analyses import Analysis
     from analogep.netlist.spice.deck import SpiceFile
 
-_NAME = re.compile(r"[\w.:+-]+", re.ASCII)
+_NAME = re.compile(r"[\w.:+\-#/\[\]<>!%~|]+", re.ASCII)
+_PORTABLE = re.compile(r"[\w.+-]+", re.ASCII)
+"""Names that mean the same to Xyce and LTspice; both read `x1:n` as node n of instance x1."""
 WIDTH = 1000
 """Longest line before a continuation; ngspice reads far longer ones, people do not."""
 
@@ -152,7 +154,9 @@ def write(
     target = dialects.known(dialect)
     deck, lines = _built(netlist, held)
     if target != "ngspice":
-        _check_separators(netlist, target)
+        _check_portable(netlist, target)
+    if any(isinstance(element, Instance) for element in netlist):
+        vectors(netlist)
     circuit = [line for definition in deck.definitions.values() for line in definition]
     circuit += [f".model {name} {card}" for name, card in deck.models.items()] + lines
     runs = [item if isinstance(item, str) else item.spice() for item in analyses]
@@ -208,7 +212,13 @@ class Vectors:
 
 
 def vectors(netlist: Netlist) -> Vectors:
-    """Names of all nodes and primitives, those inside instances included."""
+    """Names of all nodes and primitives, those inside instances included.
+
+    Raises
+    ------
+    NetlistError
+        If a node bears the name that ngspice gives to one inside an instance: it would take them for one node.
+    """
     found = Vectors({}, {})
     _collect(netlist, Deck(netlist.buses, netlist.arrays), (), (), (), found)
     return found
@@ -218,10 +228,11 @@ def _collect(
     netlist: Netlist, deck: Deck, ports: Sequence[str], theirs: tuple[str, ...], ours: tuple[str, ...], found: Vectors
 ) -> None:
     for name, bus in netlist.buses.items():
-        if name not in ports:
-            found.nodes.update(
-                {".".join((*theirs, text)).lower(): ".".join((*ours, text)) for text in bus.labels(name)}
-            )
+        for text in () if name in ports else bus.labels(name):
+            full = ".".join((*theirs, text)).lower()
+            if full in found.nodes:
+                raise NetlistError(f"two nodes are called {full!r} in SPICE; rename the outer one")
+            found.nodes[full] = ".".join((*ours, text))
     for element in netlist:
         words = [line.split(maxsplit=1)[0].lower() for line in element.spice(deck)]
         if isinstance(element, Instance):
@@ -277,11 +288,13 @@ def _check_instances(lines: list[str]) -> None:
         seen.add(name)
 
 
-def _check_separators(netlist: Netlist, dialect: str) -> None:
-    """Xyce and LTspice read `x1:n` as node n of instance x1."""
+def _check_portable(netlist: Netlist, dialect: str) -> None:
     for name in (*netlist.buses, *netlist.elements):
-        if ":" in name:
-            raise NetlistError(f"{name!r}: ':' separates levels of hierarchy in {dialect}; rename it")
+        if not _PORTABLE.fullmatch(name):
+            raise NetlistError(f"{name!r} is no name for {dialect}; use letters, digits, '_', '.', '+', '-'")
+    for element in netlist:
+        if isinstance(element, Instance):
+            _check_portable(element.subcircuit.netlist, dialect)
 
 
 def _plain(title: str) -> str:
