@@ -12,6 +12,7 @@ from spice_files import ALL, File, buses, divider, lines, netlist
 
 from analogep.cells import Activation, LayerNorm, Multiplier, Softmax
 from analogep.errors import NetlistError
+from analogep.netlist import expression as expressions
 from analogep.netlist.elements import BSource, Inductor, Resistor, VSource
 from analogep.netlist.expression import parse
 from analogep.netlist.graph import Bus, Netlist
@@ -25,7 +26,8 @@ FUNCTIONS = {
     "cos": math.cos, "tanh": math.tanh, "atan": math.atan, "min": min, "max": max, "floor": math.floor,
     "pow": lambda x, y: x**y, "pwrs": lambda x, y: math.copysign(abs(x) ** y, x) if x else 0.0,
     "limit": lambda x, low, high: sorted((x, low, high))[1], "sgn": lambda x: (x > 0) - (x < 0),
-    "uramp": lambda x: max(x, 0.0), "if_": lambda test, yes, no: yes if _condition(test) else no,
+    "uramp": lambda x: max(x, 0.0), "table": lambda x, *points: float(np.interp(x, points[::2], points[1::2])),
+    "if_": lambda test, yes, no: yes if _condition(test) else no,
 }  # fmt: skip
 
 
@@ -54,31 +56,23 @@ names = st.sampled_from(["v(a)", "v(b)", "time", "v(a,b)"])
 atoms = st.one_of(names, st.floats(0.001, 99, allow_nan=False).map(lambda x: f"{x:.3g}"), st.sampled_from(["2k", "pi"]))
 
 
+FORMS = (
+    *("{0}+{1}", "{0}-{1}", "{0}*{1}", "-{0}", "!({0})", "({0})^2", "({0})-({1})", "({0})*({1})", "{0}/(1+abs({1}))"),
+    *("({0})>({1})", "({0})<={1}", "({0})==({1})", "({0})!={1}", "({0})&&({1})", "({0})||({1})"),
+    *("abs({0})", "sin({0})", "tanh({0})", "u({0})", "u2({0})", "uramp({0})", "sgn({0})", "log(1+abs({0}))"),
+    *("min({0},{1})", "max({0},{1})", "pwr({0},3)", "limit({0},-1,2)", "({0}) ? ({1}) : ({2})"),
+    "ternary_fcn({0},{1},{2})",
+)
+
+
 def grow(inner):
-    pairs = st.tuples(inner, inner)
-    return st.one_of(
-        st.tuples(inner, st.sampled_from(["+", "-", "*", ">", "<", ">=", "<=", "==", "!=", "&&", "||"]), inner).map(
-            lambda x: f"({x[0]}){x[1]}({x[2]})"
-        ),
-        st.tuples(inner, st.sampled_from(["+", "-", "*", "/"]), atoms).map("".join),
-        inner.map(lambda x: f"-{x}"),
-        inner.map(lambda x: f"!({x})"),
-        inner.map(lambda x: f"({x})^2"),
-        st.tuples(st.sampled_from(["abs", "sin", "tanh", "u", "u2", "uramp", "sgn", "atan"]), inner).map(
-            lambda x: f"{x[0]}({x[1]})"
-        ),
-        inner.map(lambda x: f"log(1+abs({x}))"),
-        st.tuples(st.sampled_from(["min", "max", "pwr"]), pairs).map(
-            lambda x: f"{x[0]}({x[1][0]},{'3' if x[0] == 'pwr' else x[1][1]})"
-        ),
-        st.tuples(inner, inner, inner).map(lambda x: f"({x[0]}) ? ({x[1]}) : ({x[2]})"),
-    )
+    return st.tuples(st.sampled_from(FORMS), inner, inner, inner).map(lambda x: x[0].format(*x[1:]))
 
 
 @pytest.mark.parametrize("dialect", OTHERS)
 @settings(max_examples=150, deadline=None)
 @given(
-    text=st.recursive(atoms, grow, max_leaves=12), a=st.sampled_from([-1.5, 0.0, 0.25]), b=st.sampled_from([0.25, 2.0])
+    text=st.recursive(atoms, grow, max_leaves=20), a=st.sampled_from([-1.5, 0.0, 0.25]), b=st.sampled_from([0.25, 2.0])
 )
 def test_expressions_keep_their_value(dialect, text, a, b):
     expected = float(parse(text).evaluate({"a": a, "b": b}, 0.5))
@@ -232,3 +226,36 @@ def test_inductors_and_sources_in_ltspice():
     deck = write(circuit, [".op"], dialect="ltspice")
     assert "l1 a 0 0.001 Rser=0\n" in deck
     assert "b1 a 0 I=pow(abs(v(a)),3)\n" in deck
+
+
+@pytest.mark.parametrize("dialect", OTHERS)
+def test_every_function_has_a_translation(dialect):
+    for name, (count, _) in expressions.FUNCTIONS.items():
+        arguments = ",".join(f"0.{k + 3}" for k in range(count))
+        text = expression(f"{name}({arguments})", dialect)
+        assert (name in text) or name in ("log", "u", "u2", "pow", "nint", "ternary_fcn")
+
+
+@pytest.mark.parametrize("dialect", OTHERS)
+@pytest.mark.parametrize("x", [-3.0, 0.0, 0.4, 1.0, 2.5, 9.0])
+@pytest.mark.parametrize("points", ["0,1, 1,1, 2,2k/1k", "-1,-2, 0.5,3, 2,3", "0,0, 1,-1"])
+def test_straight_lines_go_on(dialect, x, points):
+    text = f"2*pwl(v(a), {points})"
+    found = evaluate(expression(text, dialect), dialect, {"a": x, "time": 0.0})
+    assert math.isclose(found, float(parse(text).evaluate({"a": x})), rel_tol=1e-12, abs_tol=1e-12)
+
+
+def test_currents_are_read_by_the_name_of_the_source():
+    circuit = Netlist(buses("a", "y")).add(
+        VSource("sense", "a", 1.0), *load("a"), BSource("b1", "y", "0", voltage="2*i(sense)")
+    )
+    for dialect in DIALECTS:
+        assert "2*i(vsense)" in write(circuit, [".op"], dialect=dialect)
+
+
+def test_sources_and_nodes_of_analyses_bear_the_deck_s_names():
+    circuit = Netlist(buses("n")).add(VSource("drive", "n", 1.0), Instance("one", divider(), ("n",)))
+    file = File(circuit, lines(".dc drive 0 1 1", ".noise v(one.k,one.x1.m) drive dec 1 1 10"))
+    deck = write_file(file)
+    assert ".dc vdrive 0 1 1\n" in deck
+    assert ".noise v(xone.k,xone.x1.m) vdrive dec 1 1 10\n" in deck

@@ -30,7 +30,7 @@ _PLACE = ".parameter."
 """A parameter `{gm}` is parsed as the voltage of a node that no circuit has."""
 _BEHAVIORAL = re.compile(r"(\S+ \S+ \S+) ([IV])=(.*)", re.IGNORECASE)
 
-_OPERANDS = {"number": 0, "time": 0, "node": 0, "unary": 1, "binary": 2, "ternary": 3}
+_OPERANDS = {"unary": 1, "binary": 2, "ternary": 3}
 _ATOM, _PRODUCT, _SUM, _TRUTH = 9, 7, 6, 0
 _ARITHMETIC = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT}
 _SAME = (
@@ -40,7 +40,8 @@ _SAME = (
 _CALLS = {name: name + "({})" for name in _SAME if FUNCTIONS[name][0] == 1}
 _CALLS |= {name: name + "({},{})" for name in _SAME if FUNCTIONS[name][0] == 2}
 _CALLS |= {
-    "log": "ln({})", "u": "(0.5*(1+sgn({})))", "u2": "limit({},0,1)", "pow": "pow(abs({}),{})", "pwr": "pwrs({},{})",
+    "log": "ln({})", "u": "(0.5*(1+sgn({})))", "u2": "limit({},0,1)", "limit": "limit({},{},{})", "nint": "nint({})",
+    "pow": "pow(abs({}),{})", "pwr": "pwrs({},{})",
 }  # fmt: skip
 
 _XYCE_OPTIONS = {
@@ -81,7 +82,7 @@ def expression(text: str, dialect: Dialect) -> str:
         return text
     stack: list[tuple[str, int]] = []
     for kind, payload in parse(_PARAMETER.sub(rf"v({_PLACE}\1)", text)).program:
-        count = FUNCTIONS[str(payload)][0] if kind == "call" else _OPERANDS[kind]
+        count = FUNCTIONS[str(payload)][0] if kind == "call" else _OPERANDS.get(kind) or int(kind == "pwl" and payload)
         operands = stack[len(stack) - count :]
         del stack[len(stack) - count :]
         stack.append(_emit(kind, payload, operands, dialect))
@@ -91,20 +92,22 @@ def expression(text: str, dialect: Dialect) -> str:
 def _emit(kind: str, payload: str | float, operands: list[tuple[str, int]], dialect: Dialect) -> tuple[str, int]:
     """Text of one step of an expression, and how tightly it binds."""
     if isinstance(payload, float):
-        return (f"{payload:g}" if float(f"{payload:g}") == payload else repr(payload)), _ATOM
+        return _digits(payload), _ATOM
     if kind == "time":
         return "time", _ATOM
     if kind == "node":
         return _voltage(payload, dialect), _ATOM
-    if kind == "call":
-        return _call(payload, [_number(x) for x in operands]), _ATOM
-    if kind == "ternary":
+    if kind == "pwl":
+        return _table([_number(x) for x in operands])
+    if kind == "ternary" or payload == "ternary_fcn":
         condition, yes, no = operands
         return f"if({_truth(condition, dialect)},{_number(yes)},{_number(no)})", _ATOM
+    if kind == "call":
+        return _call(payload, [_number(x) for x in operands], dialect), _ATOM
     if payload in _ARITHMETIC:
         return _arithmetic(payload, operands)
     if payload in ("^", "**"):
-        return _call("pow", [_number(x) for x in operands]), _ATOM
+        return _call("pow", [_number(x) for x in operands], dialect), _ATOM
     return _condition(payload, operands, dialect), _TRUTH
 
 
@@ -157,23 +160,30 @@ def _condition(operator: str, operands: list[tuple[str, int]], dialect: Dialect)
     return f"({a}{operator}{b})"
 
 
-def _call(name: str, arguments: list[str]) -> str:
-    if name == "pwl":
-        return _table(arguments)
+def _call(name: str, arguments: list[str], dialect: Dialect) -> str:
+    if name == "nint" and dialect == "ltspice":
+        return f"round({arguments[0]})"
     return _CALLS[name].format(*arguments)
 
 
-def _table(arguments: list[str]) -> str:
+def _table(arguments: list[str]) -> tuple[str, int]:
     """`pwl(x, x0,y0, ...)` by `table`, which holds the end values where ngspice continues the end slopes."""
     x, *points = arguments
-    at, values = [float(p) for p in points[0::2]], [float(p) for p in points[1::2]]
-    text = f"table({x},{','.join(points)})"
+    numbers = [float(parse(point).evaluate({})) for point in points]
+    at, values = numbers[0::2], numbers[1::2]
+    text = f"table({x},{','.join(map(_digits, numbers))})"
     first, last = ((values[i + 1] - values[i]) / (at[i + 1] - at[i]) for i in (0, len(at) - 2))
     if first:
-        text += f"+({first!r})*min(({x})-({at[0]!r}),0)"
+        text += f"+({_digits(first)})*min({x}-({_digits(at[0])}),0)"
     if last:
-        text += f"+({last!r})*max(({x})-({at[-1]!r}),0)"
-    return f"({text})" if first or last else text
+        text += f"+({_digits(last)})*max({x}-({_digits(at[-1])}),0)"
+    return text, _SUM if first or last else _ATOM
+
+
+def _digits(value: float) -> str:
+    """Few digits where they are exact, or else those that give the same double."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def line(text: str, dialect: Dialect) -> str:

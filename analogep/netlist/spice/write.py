@@ -187,14 +187,29 @@ def write_file(file: SpiceFile, dialect: str = "ngspice", analyses: Sequence[Ana
         As `write`.
     """
     target = dialects.known(dialect)
-    nodes = {ours: theirs for theirs, ours in vectors(file.netlist).nodes.items()}
+    names = vectors(file.netlist)
+    nodes = {ours: theirs for theirs, ours in names.nodes.items()}
+    devices = {ours: theirs for theirs, ours in names.devices.items()}
     settings = [dialects.temperature(file.celsius, target)]
     for command, values in ((".ic", file.initial), (".nodeset", file.nodesets)):
         if values:
             pairs = (f"v({dialects.node(nodes.get(name, name), target)})={v:.17g}" for name, v in values.items())
             settings.append(f"{command} {' '.join(pairs)}")
-    runs = file.analyses if analyses is None else analyses
+    runs = [_renamed(run.spice(), nodes, devices) for run in (file.analyses if analyses is None else analyses)]
     return write(file.netlist, runs, options=file.options, dialect=dialect, settings=settings)
+
+
+def _renamed(analysis: str, nodes: Mapping[str, str], devices: Mapping[str, str]) -> str:
+    """An analysis line whose sources and nodes bear the names that they have in the deck."""
+    words = analysis.split()
+    places = {".dc": (1, 5), ".noise": (2,)}.get(words[0].lower(), ())
+    for place in places:
+        if place < len(words):
+            words[place] = devices.get(words[place], words[place])
+    if words[0].lower() == ".noise":
+        pair = words[1][2:-1].split(",")
+        words[1] = f"v({','.join(nodes.get(node, node) for node in pair)})"
+    return " ".join(words)
 
 
 @dataclass(frozen=True)
