@@ -28,6 +28,10 @@ from analogep.simulate.ngspice import check_deck, log_tail, require_answer, requ
 
 INSTALL = "install them with 'pip install \"analogep[spice]\"' and 'apt install libngspice0'"
 _CHILD = Path(__file__).with_name("_pyspice_child.py")
+_FOLDERS = (
+    Path(sys.prefix, "lib"), Path("/usr/lib", f"{platform.machine()}-linux-gnu"), Path("/usr/lib64"), Path("/usr/lib"),
+    Path("/usr/local/lib"), Path("/opt/homebrew/lib"),
+)  # fmt: skip
 _NAMES = {
     "op": "Operating Point", "dc": "DC transfer characteristic", "ac": "AC Analysis", "tran": "Transient Analysis",
 }  # fmt: skip
@@ -41,9 +45,7 @@ def find_library() -> str:
     given = os.environ.get("NGSPICE_LIBRARY_PATH")
     if given and Path(given).is_file():
         return given
-    folders = [Path("/usr/lib", f"{platform.machine()}-linux-gnu"), Path(sys.prefix, "lib")]
-    folders += [Path(folder) for folder in ("/usr/lib64", "/usr/lib", "/usr/local/lib", "/opt/homebrew/lib")]
-    for folder in folders:
+    for folder in _FOLDERS:
         for pattern in ("libngspice.so", "libngspice.so.*", "libngspice*.dylib"):
             if found := sorted(folder.glob(pattern)):
                 return str(found[0])
