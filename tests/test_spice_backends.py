@@ -55,13 +55,6 @@ def test_closed_forms_of_a_low_pass(backend):
     op, dc, ac, tran, noise, second = run_file(File(low_pass(), analyses, {"reltol": 1e-6}), backend)
     kinds = [data.attrs["analysis"] for data in (op, dc, ac, tran, noise, second)]
     assert kinds == ["op", "dc", "ac", "tran", "noise", "ac"]
-        "op",
-        "dc",
-        "ac",
-        "tran",
-        "noise",
-        "ac",
-    ]
     assert float(op["v(out)"]) == pytest.approx(1.0)
     np.testing.assert_allclose(dc["v(out)"], [-1, -0.5, 0, 0.5, 1], atol=1e-9)
     np.testing.assert_allclose(dc["v1"], [-1, -0.5, 0, 0.5, 1], atol=1e-12)
