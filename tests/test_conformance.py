@@ -43,6 +43,8 @@ from analogep.netlist.graph import Bus, Netlist
 from analogep.netlist.spice.write import write
 from analogep.netlist.subcircuit import Instance, Subcircuit, flatten
 from analogep.netlist.waveforms import PWL, Pulse
+from analogep.netlist.wired import WiredCrossbar, fold_wires
+from analogep.netlist.wires import Wires, tile
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.ngspice import run_deck
 from analogep.simulate.transient import transient
@@ -259,6 +261,23 @@ def crossbar_signed():
 
 
 @case
+def tile_with_wires():
+    """Explicit wires, driven and sensed at both ends, into an amplifier's input resistance."""
+    piece = tile("t", "in", "y", np.abs(weights((2, 3), 3)), Wires(3e4, 5e4, 1e-15, 2e-15, 1e3, 2e3, "both", "both"))
+    netlist = Netlist({"in": Bus((3,)), "y": Bus((2,))}).add(VSource("in", "in", volts(3)), *load("y"))
+    return netlist.add(*piece, buses=piece.buses, arrays=piece.arrays)
+
+
+@case
+def crossbar_wired():
+    """In both directions over wires; solved with the wires folded into effective matrices."""
+    wires = Wires(2e3, 3e3, driver_ohms=1e3, sense_ohms=2e3, sensing="both")
+    netlist = netlist_of([fed("z", (2, 3), 1)], WiredCrossbar("x", "z", "y", "w", wires, 1e-6), y=(2, 4))
+    back = WiredCrossbar("x.back", "z", "y", "w", wires, 1e-6, transpose=True)
+    return netlist.add(back, arrays={"w": weights((4, 3), 3, 0.3)})
+
+
+@case
 def instances():
     """A subcircuit used twice, with another one inside."""
     cell = Netlist(scalars("i", "o"), {}, {"g": np.array(0.5e-5)}).add(
@@ -399,7 +418,7 @@ class Solved:
 
     def __init__(self, name):
         self.netlist = CASES[name]()
-        self.flat = flatten(self.netlist)
+        self.flat = fold_wires(flatten(self.netlist)).netlist
         arrays = self.flat.arrays
         size = sum(g.size for g in arrays.values())
         batch, start = {}, 1

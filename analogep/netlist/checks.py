@@ -10,6 +10,7 @@ from analogep.netlist.arrays import Crossbar
 from analogep.netlist.element import GROUND, Element
 from analogep.netlist.elements import VCVS, Capacitor, Resistor, Summer, TwoTerminal
 from analogep.netlist.graph import Netlist, node_name
+from analogep.netlist.wires import WireLines
 
 
 def check(netlist: Netlist) -> None:
@@ -137,8 +138,8 @@ def _check_paths(netlist: Netlist) -> None:
         elif isinstance(element, Crossbar):
             if element.coupling == "resistive" and np.any(np.asarray(netlist.arrays[element.weights]) > 0):
                 paths.add_edge(element.rows, element.columns)
-        elif isinstance(element, TwoTerminal) and set(element.reads) & set(element.drives):
-            paths.add_edge(element.a, element.b)
+        elif isinstance(element, TwoTerminal | WireLines) and set(element.reads) & set(element.drives):
+            nx.add_path(paths, list(element.terminals.values())[:2])
     grounded = nx.node_connected_component(paths, GROUND)
     for bus in netlist.buses:
         if bus not in grounded:
