@@ -93,7 +93,7 @@ def test_expressions_compare_and_pickle():
         ("", "position 1: expected a value"), ("1+", "position 3: expected a value"),
         ("1 2", "position 3: expected an op"),
         ("foo(1)", "position 1: unknown function 'foo'"), ("1+bar", "position 3: unknown name 'bar'"),
-        ("i(v1)", "unknown function 'i'"), ("sin", "unknown name"), ("time(1)", "unknown function"),
+        ("i()", "name of a voltage source"), ("sin", "unknown name"), ("time(1)", "unknown function"),
         ("min(1)", "position 6"),
         ("min(1,2,3)", "position 8"), ("v()", "position 3: expected a node"), ("v(a", "position 4"),
         ("v(a,b,c)", "position 6"),

@@ -98,8 +98,8 @@ class Expression:
     """A parsed expression: `text` as given, the `nodes` it reads in order of appearance, and a stack program.
 
     The current of the voltage source v1, `i(v1)`, is listed among the nodes under that name, in lower case but for the
-    name inside. Node names keep their case; ground ("0", "gnd") reads as 0 V and is not listed. `spans` tells where the text names
-    a node (a str) or holds a number (a float): first and last position, and which.
+    name inside. Node names keep their case; ground ("0", "gnd") reads as 0 V and is not listed. `spans` tells where the
+    text names a node (a str) or holds a number (a float): first and last position, and which.
     """
 
     text: str

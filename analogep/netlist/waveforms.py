@@ -110,7 +110,7 @@ class Pulse:
 
 @dataclass(frozen=True)
 class Sin:
-    """A sine that begins at `delay` and decays: offset + amplitude sin(2 pi f (t - delay) + phase) e^(-damping (t - delay)).
+    """A sine that begins at `delay` and decays: offset + amplitude sin(2 pi f s + phase) e^(-damping s), s = t - delay.
 
     Parameters
     ----------
