@@ -95,6 +95,16 @@ def _ota(v: np.ndarray, it: float = 20e-6, beta: float = 200e-6 * 2) -> np.ndarr
     return inside * np.sqrt(beta * it) * np.sqrt(1 - beta * inside**2 / (4 * it))
 
 
+def _ramp_response(t: np.ndarray, rise: float, tau: float) -> np.ndarray:
+    """Unit step with a linear rise from t = 0, through one pole."""
+
+    def ramp(s: np.ndarray) -> np.ndarray:
+        s = np.maximum(s, 0)
+        return s + tau * np.expm1(-s / tau)
+
+    return (ramp(t) - ramp(t - rise)) / rise
+
+
 def _follower(d: Data) -> np.ndarray:
     return np.abs(d["v(in)"]) <= 2.3
 
@@ -163,8 +173,7 @@ BENCHES: dict[str, Bench] = {
     ),
     "damping": Bench(
         "damping.cir", "tran", _read("sweep"), "time (s)",
-        (Curve("step", "V", _read("v(z)"),
-               lambda d: 0.05 * -np.expm1(-np.maximum(d["sweep"] - 0.1005e-9, 0) / 0.5e-9), 0.05),),
+        (Curve("step", "V", _read("v(z)"), lambda d: 0.05 * _ramp_response(d["sweep"] - 0.1e-9, 1e-12, 0.5e-9), 0.05),),
     ),
     "damping_ac": Bench(
         "damping.cir", "ac", lambda d: d["sweep"].real, "frequency (Hz)",
