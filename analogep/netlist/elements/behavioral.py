@@ -100,16 +100,19 @@ class BSource(TwoTerminal):
 
     def prototype(self) -> Element:
         reads = {n: f"i(read{k})" if n.startswith("i(") else f"read{k}" for k, n in enumerate(self.expression.nodes)}
-        text = {"voltage" if self.current is None else "current": self.expression.renamed(reads).text}
-        return replace(self, name="~", a="~a", b="~b", **text)
+        return self._reading(reads, name="~", a="~a", b="~b")
+
+    def _reading(self, names: Mapping[str, str], **changes: str) -> Element:
+        """The source with the unknowns that its expression reads renamed."""
+        text = self.expression.renamed(names).text
+        changed: BSource = replace(self, **changes)  # type: ignore[arg-type]
+        return replace(changed, voltage=text) if self.current is None else replace(changed, current=text)
 
     def renamed(
         self, name: str, buses: Mapping[str, str], arrays: Mapping[str, str], elements: Mapping[str, str]
     ) -> Element:
         branches = {f"i({old})": f"i({new})" for old, new in elements.items()}
-        text = self.expression.renamed({**buses, **branches}).text
-        kind = "voltage" if self.current is None else "current"
-        return replace(self, name=name, a=buses[self.a], b=buses[self.b], **{kind: text})
+        return self._reading({**buses, **branches}, name=name, a=buses[self.a], b=buses[self.b])
 
     def adjoint(self) -> tuple[Element, ...]:
         slopes = (Transposed(self.name, self),) if self.reads else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cmath
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -39,9 +40,14 @@ class Source(Element):
 
     def at_rest(self) -> Source:
         """The source that operating point, DC sweep and AC see: its DC value, or else its waveform at t = 0."""
-        if isinstance(self.value, Waveform):
-            return replace(self, value=float(self.value.at(0.0)) if self.dc is None else self.dc, dc=None)
-        return self if self.dc is None else replace(self, value=self.dc, dc=None)
+        value = self.dc
+        if value is None and isinstance(self.value, Waveform):
+            value = float(self.value.at(0.0))
+        return self if value is None else self._constant(value)
+
+    @abstractmethod
+    def _constant(self, value: float) -> Source:
+        """The same source with a constant value."""
 
     def _check_source(self, what: str, buses: Mapping[str, Bus]) -> None:
         if not isinstance(self.value, Waveform):
@@ -49,7 +55,7 @@ class Source(Element):
         for number in (self.ac, self.ac_degrees, self.dc or 0.0):
             self._check_values(what, number, buses)
 
-    def _lines(self, deck: Deck, letter: str, a: str, b: str) -> Iterator[str]:
+    def _source_lines(self, deck: Deck, letter: str, a: str, b: str) -> Iterator[str]:
         phasor = f" AC {deck.number(self.ac)} {deck.number(self.ac_degrees)}" if self.ac else ""
         for index, nodes in deck.nodes(a, b):
             if isinstance(self.value, Waveform):
@@ -79,6 +85,9 @@ class ISource(Source, TwoTerminal):
     def drives(self) -> tuple[str, ...]:
         return live(self.a, self.b)
 
+    def _constant(self, value: float) -> Source:
+        return replace(self, value=value, dc=None)
+
     def currents(self, v: Voltages, theta: Parameters, t: Array | float) -> Currents:
         return self._pair(self.at(t))
 
@@ -89,7 +98,7 @@ class ISource(Source, TwoTerminal):
         self._check_source("current", buses)
 
     def spice(self, deck: Deck) -> Iterator[str]:
-        yield from Source._lines(self, deck, "I", self.a, self.b)
+        yield from self._source_lines(deck, "I", self.a, self.b)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +137,9 @@ class VSource(Source):
     def forces(self) -> tuple[str, ...]:
         return (self.a,) if self.b == GROUND else ()
 
+    def _constant(self, value: float) -> Source:
+        return replace(self, value=value, dc=None)
+
     def forced(self, v: Voltages, theta: Parameters, t: Array | float) -> Array:
         return self.at(t)
 
@@ -142,4 +154,4 @@ class VSource(Source):
         self._check_source("voltage", buses)
 
     def spice(self, deck: Deck) -> Iterator[str]:
-        yield from self._lines(deck, "V", self.a, self.b)
+        yield from self._source_lines(deck, "V", self.a, self.b)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import networkx as nx
 
@@ -32,8 +33,8 @@ def _check_scalar(netlist: Netlist, element: Element) -> None:
     for bus in element.terminals.values():
         if bus != GROUND and netlist.buses[bus].shape != ():
             raise element._wrong(
-                f"node {bus!r} is a bus of shape {netlist.buses[bus].shape}; nodal analysis takes scalar nodes: write the "
-                "netlist as a deck and read it back, or simulate it as Circuit"
+                f"node {bus!r} is a bus of shape {netlist.buses[bus].shape}; nodal analysis takes scalar nodes: write "
+                "the netlist as a deck and read it back, or simulate it as Circuit"
             )
 
 
@@ -69,11 +70,11 @@ def _check_loops(netlist: Netlist) -> None:
         forest.add_nodes_from((a, b))
         if nx.has_path(forest, a, b):
             path = nx.shortest_path(forest, a, b)
-            others = [forest.edges[edge]["name"] for edge in zip(path, path[1:], strict=False)]
+            others = [forest.edges[edge]["name"] for edge in pairwise(path)]
             loop = ", ".join(repr(name) for name in dict.fromkeys([element.name, *others]))
             raise NetlistError(
-                f"loop of voltage sources and inductors: {loop} (nodes {', '.join(dict.fromkeys([*path, a, b]))}); put a "
-                "resistor in series with one of them"
+                f"loop of voltage sources and inductors: {loop} (nodes {', '.join(dict.fromkeys([*path, a, b]))}); put "
+                "a resistor in series with one of them"
             )
         forest.add_edge(a, b, name=element.name)
 
@@ -92,7 +93,7 @@ def _joined(element: Element) -> Iterator[tuple[str, str]]:
             yield element.a, element.b
         return
     ends = _conducting(element)
-    yield from zip(ends, ends[1:], strict=False)
+    yield from pairwise(ends)
 
 
 def _conducting(element: Element) -> list[str]:

@@ -1,9 +1,9 @@
 """A diffrax solver for d/dt q(x) + i(x, t) = 0 with singular dq/dx: the circuit's equations as they are.
 
-A singly diagonally implicit Runge-Kutta method of order 4(3), stage order 2, L-stable and stiffly accurate (the implicit
-half of ARK4(3)6L[2]SA: Kennedy and Carpenter 2003). Its stages are formed in charges, so charge is conserved, and every
-stage satisfies the equations of memoryless nodes exactly (index 1: Hairer and Wanner 1996, sec. VI.1). The error
-estimate, a charge, is turned into volts with the step's own matrix, which also damps its stiff part.
+A singly diagonally implicit Runge-Kutta method of order 4(3), stage order 2, L-stable and stiffly accurate (the
+implicit half of ARK4(3)6L[2]SA: Kennedy and Carpenter 2003). Its stages are formed in charges, so charge is conserved,
+and every stage satisfies the equations of memoryless nodes exactly (index 1: Hairer and Wanner 1996, sec. VI.1). The
+error estimate, a charge, is turned into volts with the step's own matrix, which also damps its stiff part.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _C = np.concatenate([[0.0], _TABLEAU.c])
 class StageInterpolation(diffrax.AbstractLocalInterpolation):
     """The parabola through the values at the start, at the middle stage and at the end of a step."""
 
-    t0: Any
-    t1: Any
+    t0: Any  # type: ignore[misc]
+    t1: Any  # type: ignore[misc]
     y0: Array
     middle: Array
     y1: Array
@@ -52,6 +52,8 @@ class Implicit(diffrax.AbstractAdaptiveSolver):
     """Seconds in one unit of the solve's time."""
     tolerance: Any
     """Newton steps of each unknown that count as zero (volts or amperes)."""
+    differentiated: bool = False
+    """Whether the states can be differentiated (forward mode); it costs one more evaluation a stage."""
     term_structure: ClassVar = diffrax.AbstractTerm
     interpolation_cls: ClassVar = StageInterpolation
 
@@ -59,51 +61,47 @@ class Implicit(diffrax.AbstractAdaptiveSolver):
         return 4
 
     def init(self, terms, t0, t1, y0, args):
-        return None
+        """Charges at the start, and their slopes: -i, and nothing where an equation has no derivative."""
+        leaving = self.nodal.stamp(y0, args, t0 * self.clock)
+        return self.nodal.charge(y0, args), jnp.where(_without_charge(self.nodal), 0.0, -leaving)
 
     def func(self, terms, t0, y0, args):
         return terms.vf(t0, y0, args)
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
-        nodal, h = self.nodal, (t1 - t0) * self.clock
-        start = t0 * self.clock
-        gain = 1.0 / (h * _GAMMA)
-        algebraic = _without_charge(nodal)
+        nodal, pattern, h = self.nodal, self.nodal.pattern, (t1 - t0) * self.clock
+        start, gain = t0 * self.clock, 1.0 / (h * _GAMMA)
         lower, c = jnp.asarray(_LOWER), jnp.asarray(_C)
-        first = jnp.where(algebraic, 0.0, -nodal.stamp(y0, args, start))
-        q0 = nodal.charge(y0, args)
-
-        def matrix(x: Array, t: Array) -> Array:
-            di, dq = nodal.slopes(x, args, t)
-            return di + gain * dq
+        q0, first = solver_state  # waveforms have corners but no jumps, so the slope at t0 is the last one
 
         def stage(n, state):
-            xs, slopes, ok = state
+            xs, slopes, _, _, ok = state
             known = q0 + h * (lower[n] @ slopes)
             t = start + c[n] * h
+
+            def equations(x: Array) -> tuple[Array, Array]:
+                i, q, di, dq = nodal.linearized(x, jax.lax.stop_gradient(args), t)
+                return gain * (q - jax.lax.stop_gradient(known)) + i, di + gain * dq
 
             def residual(x: Array) -> Array:
                 return gain * (nodal.charge(x, args) - known) + nodal.stamp(x, args, t)
 
-            def solve(x: Array, rhs: Array) -> Array:
-                return nodal.pattern.solve(matrix(x, t), rhs)
-
-            root = newton(
-                residual, solve, jax.lax.stop_gradient(xs[n - 1]), absolute=self.tolerance, most=12, damped=False
-            )
-            x = differentiable(root.x, residual, solve)
-            slope = gain * (nodal.charge(x, args) - known)
-            return xs.at[n].set(x), slopes.at[n].set(slope), ok & root.converged
+            guess = jax.lax.stop_gradient(xs[n - 1])
+            root = newton(equations, pattern, guess, absolute=self.tolerance, most=12, damped=False)
+            x = differentiable(root, residual, pattern) if self.differentiated else root.x
+            q = nodal.charge(x, args)
+            return xs.at[n].set(x), slopes.at[n].set(gain * (q - known)), q, root.values, ok & root.converged
 
         xs = jnp.zeros((_STAGES, *y0.shape)).at[0].set(y0)
         slopes = jnp.zeros((_STAGES, *y0.shape)).at[0].set(first)
-        xs, slopes, ok = jax.lax.fori_loop(1, _STAGES, stage, (xs, slopes, jnp.asarray(True)))
-        lacking = h * (jnp.asarray(_TABLEAU.b_error) @ slopes)
-        error = nodal.pattern.solve(matrix(xs[-1], start + h), gain * lacking)
-        ok = ok & jnp.all(jnp.isfinite(error))
-        error = jnp.where(ok, jax.lax.stop_gradient(error), jnp.inf)  # a stage without a solution: a smaller step
+        empty = jnp.zeros(len(pattern.rows))
+        xs, slopes, q1, values, ok = jax.lax.fori_loop(1, _STAGES, stage, (xs, slopes, q0, empty, jnp.asarray(True)))
+        lacking = gain * h * (jnp.asarray(_TABLEAU.b_error) @ slopes)
+        safe = jnp.where(ok, values, jnp.asarray(pattern.rows == pattern.columns, float))
+        error = pattern.solve(*jax.lax.stop_gradient((safe, jnp.where(ok, lacking, 0.0))))
+        error = jnp.where(ok & jnp.all(jnp.isfinite(error)), error, jnp.inf)  # without a solution, a smaller step
         dense = {"y0": y0, "middle": xs[1], "y1": xs[-1]}
-        return xs[-1], error, dense, None, diffrax.RESULTS.successful
+        return xs[-1], error, dense, (q1, slopes[-1]), diffrax.RESULTS.successful
 
 
 def _without_charge(nodal: Nodal) -> np.ndarray:

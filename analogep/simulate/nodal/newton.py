@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from analogep.netlist._types import Array
+from analogep.simulate.nodal.sparse import Pattern
 
-Residual = Callable[[Array], Array]
-Step = Callable[[Array, Array], Array]
-"""(state, residual) -> J(state)^-1 residual."""
+Linearized = Callable[[Array], tuple[Array, Array]]
+"""state -> what its equations lack, and the values of their derivative on the pattern."""
 
 
 class Root(NamedTuple):
@@ -22,20 +22,31 @@ class Root(NamedTuple):
     Attributes
     ----------
     x : the state.
+    values : its matrix, at the last state but one.
     converged : whether the last Newton step was within tolerance.
-    iterations : Newton steps taken.
-    step : size of the last one over what counts as small (below 1: converged).
+    iterations : evaluations of the equations.
     """
 
     x: jax.Array
+    values: jax.Array
     converged: jax.Array
     iterations: jax.Array
-    step: jax.Array
+
+
+class _Search(NamedTuple):
+    """State of the iteration: a point, its matrix, the Newton step from it, and how much of that is tried next."""
+
+    x: Array
+    values: Array
+    dx: Array
+    length: Array
+    step: Array
+    count: Array
 
 
 def newton(
-    residual: Residual,
-    solve: Step,
+    equations: Linearized,
+    pattern: Pattern,
     guess: Array,
     *,
     absolute: Array | np.ndarray | float,
@@ -43,11 +54,10 @@ def newton(
     most: int = 100,
     damped: bool = True,
 ) -> Root:
-    """Solve residual(x) = 0.
+    """Solve equations(x)[0] = 0.
 
-    A step is halved until the next simplified Newton correction, taken with the same matrix, is smaller than it by the
-    factor that its length promises (natural monotonicity test: Deuflhard 2004, sec. 3.3), which does not depend on the
-    units of the equations.
+    A step is halved until the next correction with the same matrix is smaller than it by the factor that its length
+    promises (natural monotonicity test: Deuflhard 2004, sec. 3.3); the test does not depend on the equations' units.
 
     Parameters
     ----------
@@ -59,39 +69,40 @@ def newton(
     def size(dx: Array, x: Array) -> Array:
         return jnp.max(jnp.abs(dx) / (absolute + relative * jnp.abs(x)), initial=0.0)
 
-    def again(state: tuple[Array, Array, Array, Array]) -> Array:
-        _, step, count, stuck = state
-        return (step > 1.0) & (count < most) & ~stuck
+    def again(s: _Search) -> Array:
+        return (s.step > 1.0) & (s.count < most) & (s.length > 1e-7)
 
-    def body(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        x, _, count, _ = state
-        dx = -solve(x, residual(x))
-        length, ok = _length(x, dx) if damped else (jnp.ones(()), jnp.asarray(True))
-        x = jnp.where(jnp.all(jnp.isfinite(dx)), x + length * dx, x)
-        step = jnp.where(length == 1.0, size(dx, x), jnp.maximum(size(dx, x), 2.0))
-        return x, jnp.where(jnp.isfinite(step), step, jnp.inf), count + 1, ~ok | ~jnp.all(jnp.isfinite(dx))
+    def body(s: _Search) -> _Search:
+        trial = s.x + s.length * s.dx
+        lacking, values = equations(trial)
+        fine = jnp.all(jnp.isfinite(lacking)) & jnp.all(jnp.isfinite(values))
+        values = jnp.where(fine, values, s.values)
+        dx = -pattern.solve(values, lacking)
+        fine = fine & jnp.all(jnp.isfinite(dx))
+        if damped:
+            weight = absolute + relative * jnp.abs(s.x)
+            before = jnp.linalg.norm(s.dx / weight)
+            after = jnp.linalg.norm(pattern.solve(s.values, lacking) / weight)
+            # at rounding level the test says nothing
+            fine = fine & ((after <= (1 - s.length / 4) * before) | (before < 1e-2) | (s.count == 0))
+        taken = _Search(trial, values, dx, jnp.minimum(1.0, 4 * s.length), size(dx, trial), s.count + 1)
+        refused = s._replace(length=s.length / (4 if damped else jnp.inf), count=s.count + 1)
+        return jax.tree.map(lambda new, old: jnp.where(fine, new, old), taken, refused)
 
-    def _length(x: Array, dx: Array) -> tuple[Array, Array]:
-        before = jnp.linalg.norm(dx / (absolute + relative * jnp.abs(x)))
-
-        def fails(length: Array) -> Array:
-            after = solve(x, residual(x + length * dx))
-            grown = jnp.linalg.norm(after / (absolute + relative * jnp.abs(x))) > (1 - length / 4) * before
-            return (grown | ~jnp.all(jnp.isfinite(after))) & (before > 1e-3)
-
-        length = jax.lax.while_loop(lambda a: fails(a) & (a > 1e-6), lambda a: a / 2, jnp.ones(()))
-        return length, length > 1e-6
-
-    start = (jnp.asarray(guess, float), jnp.asarray(jnp.inf), jnp.asarray(0), jnp.asarray(False))
-    x, step, count, stuck = jax.lax.while_loop(again, body, start)
-    return Root(x, (step <= 1.0) & ~stuck, count, step)
+    diagonal = jnp.asarray(pattern.rows == pattern.columns, float)
+    x0 = jnp.asarray(guess, float)
+    start = _Search(x0, diagonal, jnp.zeros_like(x0), jnp.ones(()), jnp.asarray(jnp.inf), jnp.asarray(0))
+    end = jax.lax.while_loop(again, body, start)
+    converged = end.step <= 1.0
+    # the last correction is known and costs nothing
+    return Root(jnp.where(converged, end.x + end.dx, end.x), end.values, converged, end.count)
 
 
-def differentiable(x: Array, residual: Residual, solve: Step) -> Array:
+def differentiable(root: Root, residual: Callable[[Array], Array], pattern: Pattern) -> Array:
     """A root as a function of whatever the residual depends on: one Newton step from it, whose matrix is constant.
 
     The step moves nothing, and its derivative is -J^-1 (d residual), that of the implicit function, in forward and in
     reverse mode (first order only).
     """
-    fixed = jax.lax.stop_gradient(x)
-    return fixed - solve(fixed, residual(fixed))
+    fixed, values = jax.lax.stop_gradient((root.x, root.values))
+    return fixed - pattern.solve(values, residual(fixed))

@@ -13,7 +13,7 @@ import numpy as np
 from analogep.errors import ConvergenceError, NetlistError
 from analogep.netlist._types import Array, Parameters
 from analogep.simulate.nodal.newton import Root, differentiable, newton
-from analogep.simulate.nodal.system import Nodal
+from analogep.simulate.nodal.system import Nodal, linearized, stamp
 
 VOLTS, AMPERES = 1e-12, 1e-18
 """Steps of an unknown that count as zero, beside 1e-9 of its value."""
@@ -49,6 +49,10 @@ class Homotopy(NamedTuple):
     anchor: Array | float = 0.0
 
 
+PLAIN = Homotopy()
+"""The circuit itself."""
+
+
 class Held(NamedTuple):
     """Unknowns whose equation is replaced by x = value, for initial conditions."""
 
@@ -61,23 +65,11 @@ def tolerances(nodal: Nodal) -> np.ndarray:
     return np.where(nodal.is_node, VOLTS, AMPERES)
 
 
-def equations(nodal: Nodal, theta: Parameters, t: Array | float, homotopy: Homotopy, held: Held | None):
-    """Residual of the circuit at rest, and the solve with its matrix."""
+def _residual(nodal: Nodal, i: Array, x: Array, off: Array, homotopy: Homotopy, held: Held | None) -> Array:
+    """What the circuit lacks at x, where the currents i leave its nodes."""
     nodes = jnp.asarray(nodal.is_node, float)
-    off = nodal.stamp(jnp.zeros(nodal.size), theta, t)
-
-    def residual(x: Array) -> Array:
-        i = nodal.stamp(x, theta, t) - (1 - homotopy.sources) * off + homotopy.gmin * nodes * (x - homotopy.anchor)
-        return i if held is None else jnp.where(held.mask, x - held.value, i)
-
-    def solve(x: Array, rhs: Array) -> Array:
-        values = nodal.slopes(x, theta, t)[0].at[nodal.pattern.diagonal].add(homotopy.gmin * nodes)
-        if held is not None:
-            rows, columns = nodal.pattern.rows, nodal.pattern.columns
-            values = jnp.where(held.mask[rows], jnp.asarray(rows == columns, float), values)
-        return nodal.pattern.solve(values, rhs)
-
-    return residual, solve
+    lacking = i - (1 - homotopy.sources) * off + homotopy.gmin * nodes * (x - homotopy.anchor)
+    return lacking if held is None else jnp.where(held.mask, x - held.value, lacking)
 
 
 @partial(jax.jit, static_argnames=("nodal", "most"))
@@ -86,15 +78,27 @@ def find(
     theta: Parameters,
     guess: Array,
     t: Array | float = 0.0,
-    homotopy: Homotopy = Homotopy(),
+    homotopy: Homotopy = PLAIN,
     held: Held | None = None,
     most: int = 100,
 ) -> Root:
     """Newton's method from a guess; to be traced, batched by vmap, and differentiated by `theta`."""
-    residual, solve = equations(nodal, jax.lax.stop_gradient(theta), t, homotopy, held)
-    root = newton(residual, solve, jax.lax.stop_gradient(guess), absolute=tolerances(nodal), most=most)
-    residual, solve = equations(nodal, theta, t, homotopy, held)
-    return root._replace(x=differentiable(root.x, residual, solve))
+    off = nodal.stamp(jnp.zeros(nodal.size), theta, t)
+    constant, silent = jax.lax.stop_gradient((theta, off))
+    pattern, nodes = nodal.pattern, jnp.asarray(nodal.is_node, float)
+
+    def equations(x: Array) -> tuple[Array, Array]:
+        i, _, values, _ = nodal.linearized(x, constant, t)
+        values = values.at[pattern.diagonal].add(homotopy.gmin * nodes)
+        if held is not None:
+            values = jnp.where(held.mask[pattern.rows], jnp.asarray(pattern.rows == pattern.columns, float), values)
+        return _residual(nodal, i, x, silent, homotopy, held), values
+
+    def residual(x: Array) -> Array:
+        return _residual(nodal, nodal.stamp(x, theta, t), x, off, homotopy, held)
+
+    root = newton(equations, pattern, jax.lax.stop_gradient(guess), absolute=tolerances(nodal), most=most)
+    return root._replace(x=differentiable(root, residual, pattern))
 
 
 def operating_point(
@@ -160,16 +164,16 @@ def _solved(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held 
             continue
         iterations += count
         if bool(root.converged):
-            lacking = np.asarray(jax.jit(nodal.stamp)(root.x, theta, t))
+            lacking = np.asarray(stamp(nodal, root.x, theta, t))
             free = np.ones(nodal.size, bool) if held is None else ~np.asarray(held.mask)
             return OperatingPoint(root.x, method, iterations, float(np.max(np.abs(lacking[free]), initial=0.0)))
         best = root
     if best is None or singular == len(attempts):
         raise NetlistError(
-            f"the circuit's matrix is singular: {_dependent(nodal, theta, t)}; look for a node without a path to ground, "
-            "or sources in contradiction"
+            f"the circuit's matrix is singular: {_dependent(nodal, theta, t)}; look for a node without a path to "
+            "ground, or sources in contradiction"
         )
-    lacking = np.abs(np.asarray(jax.jit(nodal.stamp)(best.x, theta, t))) * nodal.is_node
+    lacking = np.abs(np.asarray(stamp(nodal, best.x, theta, t))) * nodal.is_node
     raise ConvergenceError(
         f"no operating point found after {iterations} Newton steps (gmin, source and pseudo-transient stepping "
         f"included); node {nodal.unknowns[int(np.argmax(lacking))]!r} lacks {lacking.max():.3g} A; give .nodeset values"
@@ -178,17 +182,17 @@ def _solved(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held 
 
 def _dependent(nodal: Nodal, theta: Parameters, t: float) -> str:
     """Unknowns that a singular matrix leaves undetermined."""
-    dense = nodal.pattern.dense(jax.jit(nodal.slopes)(jnp.zeros(nodal.size), theta, t)[0])
+    dense = nodal.pattern.dense(linearized(nodal, jnp.zeros(nodal.size), theta, t)[2])
     if nodal.size > 2000:
         return f"{nodal.size} unknowns"
-    _, singular, vt = np.linalg.svd(dense / (np.abs(dense).max(1, keepdims=True) + 1e-300))
+    _, _, vt = np.linalg.svd(dense / (np.abs(dense).max(1, keepdims=True) + 1e-300))
     weak = np.abs(vt[-1]) > 0.1 * np.abs(vt[-1]).max()
     names = [name for name, is_weak in zip(nodal.unknowns, weak, strict=True) if is_weak]
     return "undetermined " + ", ".join(names[:8])
 
 
 def _direct(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held | None) -> tuple[Root, int]:
-    root = find(nodal, theta, start, t, Homotopy(), held)
+    root = find(nodal, theta, start, t, PLAIN, held)
     return root, int(root.iterations)
 
 
@@ -210,7 +214,7 @@ def _gmin_stepping(nodal: Nodal, theta: Parameters, start: Array, t: float, held
             gmin *= factor
             factor = factor**0.25
             gmin = min(gmin / factor, 1.0)
-    root = find(nodal, theta, x, t, Homotopy(), held)
+    root = find(nodal, theta, x, t, PLAIN, held)
     return root, count + int(root.iterations)
 
 
@@ -235,7 +239,7 @@ def _source_stepping(nodal: Nodal, theta: Parameters, start: Array, t: float, he
 
 
 def _pseudo_transient(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held | None) -> tuple[Root, int]:
-    """Implicit Euler with a capacitor at every node, in steps that grow: the conductance 1/step about the last state."""
+    """Implicit Euler with a capacitor at every node, in growing steps: the conductance 1/step about the last state."""
     gmin, x, count = 1.0, start, 0
     for _ in range(STEPS):
         root = find(nodal, theta, x, t, Homotopy(gmin=gmin, anchor=x), held)
@@ -248,5 +252,5 @@ def _pseudo_transient(nodal: Nodal, theta: Parameters, start: Array, t: float, h
             gmin *= 8
             if gmin > 1e6:
                 break
-    root = find(nodal, theta, x, t, Homotopy(), held)
+    root = find(nodal, theta, x, t, PLAIN, held)
     return root, count + int(root.iterations)

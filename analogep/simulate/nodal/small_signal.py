@@ -46,7 +46,7 @@ def ac(nodal: Nodal, x: Array, theta: Parameters, frequencies: Array) -> Array:
     frequencies : hertz.
     """
     rhs = jnp.asarray(stimulus(nodal))
-    di, dq = nodal.slopes(x, theta)
+    _, _, di, dq = nodal.linearized(x, theta)
 
     def at(frequency: Array) -> Array:
         return nodal.pattern.solve(di + 2j * jnp.pi * frequency * dq, rhs)
@@ -103,7 +103,7 @@ def noise(
 def _spectra(nodal, x, theta, frequencies, output, reference, source):
     """lambda at the two ends of every noise current, the input's gain, and densities, over frequency."""
     full = jnp.append(x, 0.0)
-    di, dq = nodal.slopes(x, theta)
+    _, _, di, dq = nodal.linearized(x, theta)
     pick = jnp.zeros(nodal.size + 1, complex).at[nodal.place[output]].add(1.0).at[nodal.place[reference]].add(-1.0)
     drive = jnp.asarray(unit_stimulus(nodal, nodal.netlist.elements[source])[:-1])
 

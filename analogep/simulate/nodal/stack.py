@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analogep.netlist._types import Array, Currents, Voltages
+from analogep.netlist._types import Array, Voltages
 from analogep.netlist.element import Element, NoiseSource
 
 Numbers = Mapping[str, Array]
@@ -70,14 +70,16 @@ class Stack:
         """Charges and fluxes, [count, roles]."""
         return self._each(lambda e, v: e.charges(v), x, numbers)
 
-    def slopes(self, x: Array, numbers: Numbers, t: Array | float) -> tuple[Array, Array]:
-        """Derivatives of stamp and charges by the element's own unknowns, each [count, roles, roles]."""
+    def linearized(self, x: Array, numbers: Numbers, t: Array | float) -> tuple[Array, Array, Array, Array]:
+        """Stamp and charges [count, roles], and their derivatives by the element's own unknowns [count, roles, roles]."""
 
-        def both(at: Array, numbers: Numbers) -> tuple[Array, Array]:
-            stamp = self._one(lambda e, v: e.stamp(v, {}, t))
-            return stamp(at, numbers), self._one(lambda e, v: e.charges(v))(at, numbers)
+        def both(at: Array, numbers: Numbers) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+            value = self._one(lambda e, v: e.stamp(v, {}, t))(at, numbers)
+            charge = self._one(lambda e, v: e.charges(v))(at, numbers) if self.stores else jnp.zeros_like(value)
+            return (value, charge), (value, charge)
 
-        return jax.vmap(jax.jacfwd(both))(x[self.index.T], dict(numbers))
+        slopes, values = jax.vmap(jax.jacfwd(both, has_aux=True))(x[self.index.T], dict(numbers))
+        return (*values, *slopes)
 
     @cached_property
     def stores(self) -> bool:
@@ -104,8 +106,3 @@ def stack(elements: Sequence[Element], place: Mapping[str, int]) -> list[Stack]:
     for element in elements:
         kinds.setdefault(element.kind, []).append(element)
     return [Stack.of(f"stack{k}", group, place) for k, group in enumerate(kinds.values())]
-
-
-def scattered(rows: Array, index: np.ndarray, size: int) -> Currents | Array:
-    """Sum of what every element adds to its unknowns, [size]; the last one, ground, is left out."""
-    return jnp.zeros(size + 1).at[index.T].add(rows)[:size]

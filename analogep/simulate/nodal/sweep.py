@@ -14,7 +14,9 @@ from analogep.simulate.nodal.system import Nodal
 
 
 @partial(jax.jit, static_argnames=("nodal", "numbers"))
-def _walk(nodal: Nodal, theta: Parameters, numbers: tuple[str, ...], points: Array, guess: Array):
+def _walk(
+    nodal: Nodal, theta: Parameters, numbers: tuple[str, ...], points: Array, guess: Array
+) -> tuple[Array, Array]:
     """Newton at each point from the last converged one."""
 
     def step(x, point):

@@ -1,8 +1,8 @@
 """Modified nodal analysis: d/dt q(x) + i(x, t) = 0 over all node voltages and branch currents x.
 
-Any circuit has this form (Ho, Ruehli and Brennan 1975): inductors and voltage sources bring their current as an unknown,
-and a node without a capacitor is an equation without a derivative. The matrices di/dx and dq/dx are kept as the values
-of one sparse pattern and factorized by KLU (Davis and Palamadai Natarajan 2010).
+Any circuit has this form (Ho, Ruehli and Brennan 1975): inductors and voltage sources bring their current as an
+unknown, and a node without a capacitor is an equation without a derivative. The matrices di/dx and dq/dx are values on
+one sparse pattern, factorized by KLU (Davis and Palamadai Natarajan 2010).
 """
 
 from __future__ import annotations
@@ -154,12 +154,13 @@ class Nodal(System):
         columns = [np.broadcast_to(s.index.T[:, None, :], r.shape) for s, r in zip(self.stacks, rows, strict=True)]
         return Pattern.of([r.ravel() for r in rows], [c.ravel() for c in columns], self.size)
 
-    def slopes(self, x: Array, theta: Parameters, t: Array | float = 0.0) -> tuple[Array, Array]:
-        """Values of di/dx and dq/dx on `pattern`."""
+    def linearized(self, x: Array, theta: Parameters, t: Array | float = 0.0) -> tuple[Array, Array, Array, Array]:
+        """i(x, t) and q(x) [unknowns], and the values of di/dx and dq/dx on `pattern`, from one evaluation."""
         full = jnp.append(x, 0.0)
-        parts = [s.slopes(full, numbers, t) for s, numbers in self._split(theta)]
-        di, dq = (jnp.concatenate([jnp.zeros(0), *(part[k].ravel() for part in parts)]) for k in range(2))
-        return self.pattern.gather(di), self.pattern.gather(dq)
+        parts = [s.linearized(full, numbers, t) for s, numbers in self._split(theta)]
+        i, q = (self._scattered(list(zip(self.stacks, [p[k] for p in parts], strict=True))) for k in (0, 1))
+        di, dq = (jnp.concatenate([jnp.zeros(0), *(p[k].ravel() for p in parts)]) for k in (2, 3))
+        return i, q, self.pattern.gather(di), self.pattern.gather(dq)
 
     # the System that diagnostics see
 
@@ -186,8 +187,12 @@ class Nodal(System):
 
     def matrices(self, x: Array, theta: Parameters) -> tuple[np.ndarray, np.ndarray]:
         """Dense G = di/dx and C = dq/dx at the state x, for diagnostics of small circuits."""
-        di, dq = jax.jit(self.slopes)(jnp.asarray(x), theta)
+        _, _, di, dq = linearized(self, jnp.asarray(x), theta)
         return self.pattern.dense(di), self.pattern.dense(dq)
+
+
+stamp = jax.jit(Nodal.stamp, static_argnums=0)
+linearized = jax.jit(Nodal.linearized, static_argnums=0)
 
 
 def _tied(element: Element, netlist: Netlist) -> Element:

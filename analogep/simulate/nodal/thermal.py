@@ -61,15 +61,12 @@ def noisy_path(
         x, t = carry
         noise, q0 = push(x, key), nodal.charge(x, theta)
 
-        def residual(y: Array) -> Array:
-            return (nodal.charge(y, theta) - q0) / step + nodal.stamp((x + y) / 2, theta, t + step / 2) - noise
+        def equations(y: Array) -> tuple[Array, Array]:
+            _, q, _, dq = nodal.linearized(y, theta, t)
+            i, _, di, _ = nodal.linearized((x + y) / 2, theta, t + step / 2)
+            return (q - q0) / step + i - noise, dq / step + di / 2
 
-        def solve(y: Array, rhs: Array) -> Array:
-            dq = nodal.slopes(y, theta, t)[1]
-            di = nodal.slopes((x + y) / 2, theta, t + step / 2)[0]
-            return nodal.pattern.solve(dq / step + di / 2, rhs)
-
-        root = newton(residual, solve, x, absolute=tolerance, relative=1e-9, most=20, damped=False)
+        root = newton(equations, nodal.pattern, x, absolute=tolerance, most=20, damped=False)
         return (jnp.where(root.converged, root.x, jnp.nan), t + step), None
 
     def kept(carry: tuple[Array, Array], keys: Array) -> tuple[tuple[Array, Array], Array]:
