@@ -95,7 +95,7 @@ def _op(commands: Commands, words: Words) -> None:
 
 
 def _dc(commands: Commands, words: Words) -> None:
-    sweeps = []
+    sweeps: list[tuple[str, float, float, float]] = []
     while words.peek() is not None and len(sweeps) < 2:
         source = words.name("a source")
         if source[0] not in "vi":

@@ -30,6 +30,8 @@ def read_element(circuit: Circuit, line: Line) -> None:
     if reader is None:
         known = " ".join(letter.upper() for letter in READERS)
         raise line.error(f"element letter {name[0].upper()!r} is not supported; known are {known}")
+    if name == "shell":
+        raise line.error("commands for a shell are not run; remove it")
     if len(name) < 2:
         raise line.error("an element needs a name after its letter")
     try:
@@ -165,7 +167,7 @@ def _coupling(circuit: Circuit, words: Words, name: str) -> None:
     circuit.pending.append(check)
 
 
-def _gmin(circuit: Circuit) -> dict[str, float]:
+def _gmin(circuit: Circuit) -> dict[str, Any]:
     gmin = circuit.library.options.get("gmin")
     return {"gmin": gmin} if isinstance(gmin, float) else {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,9 @@ MAX_ELEMENTS = 200_000
 """Elements of a flattened circuit."""
 MAX_DEPTH = 30
 """Subcircuits inside each other."""
+VARIANT_STEPS = 100
+"""What building one variant of a subcircuit costs, as evaluations."""
+_PARAMS = re.compile(r"(?<!\S)params:")
 
 
 @dataclass
@@ -182,6 +186,7 @@ class Library:
             self.budget.spend(1 + len(old.outside), line)
             if all(caller.find(name) == value for name, value in old.outside.items()):
                 return old
+        self.budget.spend(VARIANT_STEPS, line)
         self.building.append(block)
         circuit = Circuit(block, scope, self, times)
         for port in block.ports:
@@ -269,7 +274,7 @@ def _open(line: Line, outer: Block) -> Block:
         raise line.error("a port is ground, or listed twice")
     if word is not None and word.text == "params:":
         words.at += 1
-    formals, functions = definitions(words.rest(), line)
+    formals, functions = definitions(_PARAMS.sub(" ", words.rest()), line)
     if functions:
         raise line.error("a function among the parameters; use .func")
     block = Block(name, line, tuple(ports), formals, outer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from analogep.netlist.spice.lines import Line
 from analogep.netlist.spice.parameters import Scope
 from analogep.netlist.spice.words import Words
 
+_NAMES = re.compile(r"[a-z_][a-z_0-9]*+")
 PASSIVE = {
     "r": ("r", "res", "tc1", "tc2", "tnom"),
     "res": ("r", "res", "tc1", "tc2", "tnom"),
@@ -110,7 +112,7 @@ def _scope(scope: Scope, holder: Block, words: Words) -> Scope:
     if place is None:
         raise words.error("the model's subcircuit is not in use here")
     if place.parent is not None:
-        names = {piece.text for piece in words.all if piece.kind == "word"}
+        names = set(_NAMES.findall(words.line.text))
         for between in passed:
             between.outside.update({name: place.find(name) for name in names if place.find(name) is not None})
     return place

@@ -17,7 +17,7 @@ from analogep.netlist.spice.formula import FUNCTIONS, Formula, evaluate, formula
 from analogep.netlist.spice.formula import number as number
 from analogep.netlist.spice.lines import Line
 
-MAX_STEPS = 10_000_000
+MAX_STEPS = 4_000_000
 """Evaluations of one deck."""
 MAX_CALLS = 30
 """Functions that call each other."""
@@ -188,7 +188,8 @@ def _bare(body: str, line: Line) -> str:
 
 def _outer(text: str, line: Line) -> str:
     """The text with what stands in braces, brackets or quotes blanked, but for arguments of a definition."""
-    out, closing = list(text), []
+    out = list(text)
+    closing: list[str] = []
     for k, char in enumerate(text):
         hidden = bool(closing) and closing != [")"]
         if closing and char == closing[-1]:

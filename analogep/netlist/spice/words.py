@@ -101,7 +101,7 @@ class Words:
 
     def values(self, scope: Scope, limit: int, what: str) -> list[float]:
         """Values up to the next word that is none, with or without parentheses around them and commas between."""
-        found = []
+        found: list[float] = []
         self.skip("(")
         while self.begins_value() or self.is_mark(","):
             if self.is_mark(","):
