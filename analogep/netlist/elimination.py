@@ -19,10 +19,13 @@ collected per volt at driver r: M[:, r] = x_r^T q_r, with q_r the ladder's short
 gradient for a conductance is minus the product of the device's voltage in this field and in the field that the
 cotangent drives (Director and Rohrer 1969), both from the same factors.
 
-Count, for n <= m: m n^3 (1/3 + 2) flops for the factors and 2 m n^3 for the field, 1.2 Gflop at 128 x 128, 20 ms at
-60 Gflop/s; the gradient 10 m n^3 more. Memory: the factors P_r are kept, 8 m n^2 bytes (17 MB at 128 x 128) and the
-sources of the gradient as much again; above `STACK_BYTES` only every k-th block is kept, k near sqrt(m), and the
-factors between are computed again, twice as much work for 2 sqrt(m) blocks of memory.
+Count, for n <= m: m n^3 (1/3 + 2) flops for the factors and 2 m n^3 for the field, 1.2 Gflop at 128 x 128: 20 ms at
+60 Gflop/s, 44 ms measured on two cores; the gradient 8 m n^3 more (91 ms with the matrix). Memory: the factors P_r are
+kept, 8 m n^2 bytes (17 MB at 128 x 128), and the sources of the gradient as much again; above `STACK_BYTES` only every
+k-th block is kept, k near sqrt(m), and the factors between are computed again, twice the work for the memory of
+2 sqrt(m) blocks. Blocks of the shorter side: 64 x 256 takes 16 ms, and over 100 with the longer one. Cholesky was the
+fastest of the ways tried (LU, an explicit inverse, admittances made ahead, an unrolled scan), with one BLAS thread;
+OpenBLAS with two threads takes twice to three times as long.
 """
 
 from __future__ import annotations
@@ -82,31 +85,36 @@ class Layout(NamedTuple):
 def effective_matrix(conductances: Array, wires: Wires) -> jax.Array:
     """Currents collected at the bit lines' ends per volt at the word lines' drivers.
 
-    Differentiable in the conductances (reverse mode), and works under jit and vmap; float64 unless given less.
+    Differentiable in the conductances (reverse mode, not in the wires), and works under jit and vmap, in float64.
 
     Parameters
     ----------
-    conductances : [columns, rows], not negative (siemens); 0 is an absent device.
-    wires : of the tile.
+    conductances : [..., columns, rows], not negative (siemens); 0 is an absent device. Leading axes are tiles, taken
+        one after another: on two cores 2.5 times as fast as vmap, whose batched products XLA does slowly.
+    wires : of every tile.
 
     Returns
     -------
-    Matrix [columns, rows] in siemens. Driving the columns at their amplifiers' terminals and collecting at the
-    drivers' reads its exact transpose, because the network is reciprocal.
+    Matrices [..., columns, rows] in siemens. Driving the columns at their amplifiers' terminals and collecting at the
+    drivers' reads the exact transpose, because the network is reciprocal.
     """
     g = jnp.asarray(conductances, float)
-    d, ladder, chain, flipped = oriented(g, wires)
-    if 0 in d.shape:
+    if g.size == 0:
         return g
-    matrix = _compiled(d, Lines.of(ladder, chain), layout_of(d.shape, ladder, chain))
-    return matrix[::-1, ::-1].T if flipped else matrix
+    d, ladder, chain, flipped = oriented(g, wires)
+    lines, layout = Lines.of(ladder, chain), layout_of(d.shape[-2:], ladder, chain)
+    if g.ndim == 2:
+        matrix = _compiled(d, lines, layout)
+    else:
+        matrix = _one_by_one(d.reshape(-1, *d.shape[-2:]), lines, layout).reshape(*g.shape[:-2], *d.shape[:-3:-1])
+    return matrix[..., ::-1, ::-1].mT if flipped else matrix
 
 
 def oriented(g: Array, wires: Wires) -> tuple[Array, Line, Line, bool]:
     """Conductances [blocks, crossings] with the shorter side inside the blocks, ladder, chains, and whether they are
     the bit and the word lines, seen from the far corner, rather than the word and the bit lines."""
     word, bit = wires.word.lumped, wires.bit.lumped
-    return (g.T, word, bit, False) if g.shape[0] <= g.shape[1] else (g[::-1, ::-1], bit, word, True)
+    return (g.mT, word, bit, False) if g.shape[-2] <= g.shape[-1] else (g[..., ::-1, ::-1], bit, word, True)
 
 
 def layout_of(shape: tuple[int, ...], ladder: Line, chain: Line) -> Layout:
@@ -263,6 +271,11 @@ def _backward(layout: Layout, kept: tuple, cotangent: Array) -> tuple[Array, Lin
 
 _transfer.defvjp(_forward, _backward)
 _compiled = jax.jit(_transfer, static_argnums=2)
+
+
+@partial(jax.jit, static_argnums=2)
+def _one_by_one(d: Array, lines: Lines, layout: Layout) -> Array:
+    return lax.map(lambda one: _transfer(one, lines, layout), d)
 
 
 def _starts(down: Callable, start: Any, items: Any) -> Any:

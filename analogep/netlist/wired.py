@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.arrays import Crossbar, differential_pair
@@ -69,7 +68,7 @@ class WiredCrossbar(Element):
         """Signed effective matrix [columns, rows] of signed weights (siemens)."""
         weights = jnp.asarray(weights, float)
         pair = jnp.stack([jnp.maximum(weights, 0.0), jnp.maximum(-weights, 0.0)]) + self.minimum
-        plus, minus = lax.map(lambda g: effective_matrix(g, self.wires), pair)
+        plus, minus = effective_matrix(pair, self.wires)
         return plus - minus
 
     def currents(self, v: Voltages, theta: Parameters, t: Array | float) -> Currents:
