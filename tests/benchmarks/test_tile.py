@@ -30,7 +30,6 @@ def rival():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImportWarning)
         badcrossbar = pytest.importorskip("badcrossbar")
-    badcrossbar.utils.logging.getLogger().setLevel("ERROR")
     return badcrossbar
 
 
