@@ -153,6 +153,11 @@ class Element(ABC):
         return replace(self, name="~", **named)
 
     @property
+    def junctions(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of unknowns whose voltage drives an exponential; a solver does not let it run far ahead."""
+        return ()
+
+    @property
     def internals(self) -> tuple[str, ...]:
         """Nodes inside the element that no one else connects to (behind a series resistance)."""
         return ()

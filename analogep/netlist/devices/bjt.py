@@ -91,6 +91,12 @@ class BJT(Device):
         return self.collector_inner or self.collector, self.base_inner or self.base, self.emitter_inner or self.emitter
 
     @property
+    def junctions(self) -> tuple[tuple[str, str], ...]:
+        collector, base, emitter = self._nodes
+        pairs = ((base, emitter), (base, collector))
+        return pairs if self.model.kind == "npn" else tuple((b, a) for a, b in pairs)
+
+    @property
     def _sign(self) -> float:
         return 1.0 if self.model.kind == "npn" else -1.0
 

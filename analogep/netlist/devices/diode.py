@@ -69,6 +69,10 @@ class Diode(Device):
     def _anode(self) -> str:
         return self.a if self.inner is None else self.inner
 
+    @property
+    def junctions(self) -> tuple[tuple[str, str], ...]:
+        return ((self._anode, self.b),)
+
     def _junction(self, v: Voltages) -> Array:
         """Current of the junction at the device's temperature (amperes)."""
         return diode_current(

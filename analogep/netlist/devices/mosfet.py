@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from analogep.netlist.spice.write import Deck
 
 RATE_SECONDS = 1e-12
-"""A rate node stands at this time times the rate of change of the voltage that it follows."""
+"""A rate node stands at this time times the rate of change of the voltage that it follows.
+
+Short against any step, so that an adaptive solver's error at the rate node stays below that of the voltage itself.
+"""
 RATE_SIEMENS = 1e-6
-"""Conductance that turns the equation of a rate node into a current."""
+"""Conductance from a rate node to ground, which makes its equation a balance of currents like any other."""
 
 
 class _Channel(NamedTuple):
@@ -112,6 +115,11 @@ class MOSFET(Device):
         return self.drain_inner or self.drain, self.source_inner or self.source
 
     @property
+    def junctions(self) -> tuple[tuple[str, str], ...]:
+        pairs = tuple((self.bulk, end) for end in self._nodes)
+        return pairs if self.model.kind == "nmos" else tuple((b, a) for a, b in pairs)
+
+    @property
     def _sign(self) -> float:
         return 1.0 if self.model.kind == "nmos" else -1.0
 
@@ -158,7 +166,7 @@ class MOSFET(Device):
             parts += [(outer, through), (inner, -through)]
         for farads, rate, node in self._gate_capacitances(at):
             through = farads / RATE_SECONDS * v[rate]
-            parts += [(self.gate, through), (node, -through), (rate, -RATE_SIEMENS * v[rate])]
+            parts += [(self.gate, through), (node, -through), (rate, RATE_SIEMENS * v[rate])]
         return accumulate(*parts)
 
     def _gate_capacitances(self, at: _Channel) -> Iterator[tuple[Array, str, str]]:
@@ -190,7 +198,7 @@ class MOSFET(Device):
             charge = self._bulk_charge(self._sign * between(v, self.bulk, node), total, area, perimeter)
             parts += [(self.bulk, self._sign * charge), (node, -self._sign * charge)]
         for rate, node in ((self.rate_gs, source), (self.rate_gd, drain), (self.rate_gb, self.bulk)):
-            parts.append((rate, RATE_SIEMENS * RATE_SECONDS * between(v, self.gate, node)))
+            parts.append((rate, -RATE_SIEMENS * RATE_SECONDS * between(v, self.gate, node)))
         return accumulate(*parts)
 
     def _bulk_charge(self, across: Array, total: float | None, area: Array | float, perimeter: Array | float) -> Array:

@@ -12,6 +12,9 @@ import numpy as np
 from analogep.netlist._types import Array
 from analogep.simulate.nodal.sparse import Pattern
 
+JUNCTION_KNEE, JUNCTION_STEP = 0.5, 0.2
+"""Volts: below the knee a junction hardly conducts; a step multiplies its current by some thousands at most."""
+
 Linearized = Callable[[Array], tuple[Array, Array]]
 """state -> what its equations lack, and the values of their derivative on the pattern."""
 
@@ -51,6 +54,7 @@ def newton(
     *,
     absolute: Array | np.ndarray | float,
     relative: float = 1e-9,
+    junctions: np.ndarray | None = None,
     most: int = 100,
     damped: bool = True,
 ) -> Root:
@@ -63,11 +67,20 @@ def newton(
     ----------
     absolute : size of each unknown below which a step counts as zero (volts or amperes).
     relative : the same, over the unknown itself.
+    junctions : pairs of unknowns [count, 2] whose difference drives an exponential; a step is shortened so that none
+        rises by more than JUNCTION_STEP beyond JUNCTION_KNEE (the purpose of SPICE's voltage limiting: Nagel 1975).
     damped : False takes full steps only.
     """
 
     def size(dx: Array, x: Array) -> Array:
         return jnp.max(jnp.abs(dx) / (absolute + relative * jnp.abs(x)), initial=0.0)
+
+    def longest(x: Array, dx: Array) -> Array:
+        if junctions is None or not len(junctions):
+            return jnp.ones(())
+        now, rise = (jnp.append(u, 0.0)[junctions] @ jnp.asarray([1.0, -1.0]) for u in (x, dx))
+        room = jnp.maximum(JUNCTION_KNEE - now, 0.0) + JUNCTION_STEP
+        return jnp.min(jnp.where(rise > room, room / jnp.maximum(rise, room), 1.0))
 
     def again(s: _Search) -> Array:
         return (s.step > 1.0) & (s.count < most) & (s.length > 1e-7)
@@ -85,7 +98,8 @@ def newton(
             after = jnp.linalg.norm(pattern.solve(s.values, lacking) / weight)
             # at rounding level the test says nothing
             fine = fine & ((after <= (1 - s.length / 4) * before) | (before < 1e-2) | (s.count == 0))
-        taken = _Search(trial, values, dx, jnp.minimum(1.0, 4 * s.length), size(dx, trial), s.count + 1)
+        length = jnp.minimum(4 * s.length, longest(trial, dx)) if damped else jnp.ones(())
+        taken = _Search(trial, values, dx, length, size(dx, trial), s.count + 1)
         refused = s._replace(length=s.length / (4 if damped else jnp.inf), count=s.count + 1)
         return jax.tree.map(lambda new, old: jnp.where(fine, new, old), taken, refused)
 

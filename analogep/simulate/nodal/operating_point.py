@@ -97,7 +97,7 @@ def find(
     def residual(x: Array) -> Array:
         return _residual(nodal, nodal.stamp(x, theta, t), x, off, homotopy, held)
 
-    root = newton(equations, pattern, jax.lax.stop_gradient(guess), absolute=tolerances(nodal), most=most)
+    root = newton(equations, pattern, jax.lax.stop_gradient(guess), absolute=tolerances(nodal), junctions=nodal.junctions, most=most)
     return root._replace(x=differentiable(root, residual, pattern))
 
 
@@ -157,7 +157,7 @@ def _solved(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held 
     for method, attempt in attempts.items():
         try:
             root, count = attempt(nodal, theta, start, t, held)
-        except ValueError as error:  # KLU found no pivot
+        except jax.errors.JaxRuntimeError as error:  # KLU found no pivot
             if "singular" not in str(error):
                 raise
             singular += 1

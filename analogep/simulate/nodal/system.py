@@ -67,6 +67,12 @@ class Nodal(System):
         sources = [e.at_rest() for e in self.netlist if isinstance(e, Source)]
         return Nodal(self.netlist.replace_elements(*sources))
 
+    @cached_property
+    def junctions(self) -> np.ndarray:
+        """Positions of the two unknowns of every exponential junction, [junctions, 2]."""
+        pairs = [(self.place[a], self.place[b]) for e in self.netlist for a, b in e.junctions]
+        return np.array(pairs, int).reshape(-1, 2)
+
     # numbers of elements
 
     @cached_property
