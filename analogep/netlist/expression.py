@@ -53,12 +53,12 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., ArrayLike]]] = {
     "u": (1, lambda x: jnp.heaviside(x, 0.5)), "u2": (1, lambda x: jnp.clip(x, 0.0, 1.0)),
     "uramp": (1, lambda x: jnp.maximum(x, 0.0)), "min": (2, jnp.minimum), "max": (2, jnp.maximum), "pow": (2, _power),
     "pwr": (2, lambda a, b: jnp.sign(a) * _power(a, b)), "nint": (1, jnp.rint),
-    "limit": (3, lambda x, low, high: jnp.minimum(jnp.maximum(x, low), high)),
     "ternary_fcn": (3, lambda a, b, c: jnp.where(jnp.asarray(a) != 0, b, c)),
 }  # fmt: skip
 REFUSED = {
     "temper": "write the temperature as a number", "hertz": "sources that depend on the frequency are not supported",
-    "ddt": "use a capacitor", "idt": "use a capacitor", "table": "write pwl(x, x0, y0, ...), or an E or G with TABLE",
+    "ddt": "use a capacitor", "idt": "use a capacitor", "limit": "it draws random numbers; use min and max",
+    "table": "write pwl(x, x0, y0, ...), or an E or G with TABLE",
 }  # fmt: skip
 """Names that some SPICE knows -> what to do instead."""
 

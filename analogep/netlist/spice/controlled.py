@@ -48,7 +48,7 @@ def voltage_controlled(circuit: Circuit, words: Words, name: str) -> None:
             words.end()
             circuit.add(VCVS(name, a, c, d, factor, b), line)
         else:
-            times = words.settings(circuit.scope, ("m",), "G").get("m", 1.0) * circuit.times
+            times = circuit.multiplied(words.settings(circuit.scope, ("m",), "G").get("m", 1.0), line)
             circuit.add(VCCS(name, a, b, c, d, factor * times), line)
 
 

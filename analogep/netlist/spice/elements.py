@@ -115,10 +115,7 @@ def _nominal(circuit: Circuit) -> float:
 
 
 def _times(circuit: Circuit, settings: Mapping[str, float], line: Line) -> float:
-    times = settings.get("m", 1.0) * circuit.times
-    if times <= 0:
-        raise line.error("m= must be positive")
-    return times
+    return circuit.multiplied(settings.get("m", 1.0), line)
 
 
 def _resistor(circuit: Circuit, words: Words, name: str) -> None:

@@ -98,6 +98,16 @@ class Circuit:
         self.elements[element.name] = element
         self.lines[element.name] = line
 
+    def multiplied(self, own: float, line: Line) -> float:
+        """Number of copies in parallel: the element's own `m=` or that of the instance around it."""
+        if own <= 0:
+            raise line.error("m= must be positive")
+        if own != 1 and self.times != 1:
+            raise line.error(
+                "m= inside an instance with m=: some SPICE takes the product and ngspice 39 the outer one; write one"
+            )
+        return own * self.times
+
     def node(self, words: Words, what: str = "a node") -> str:
         """The next word as a node to which an element is connected."""
         name = words.node(what)
@@ -155,7 +165,7 @@ class Library:
         for node in nodes:
             circuit.connect(node)
         times, overrides = self._overrides(circuit, words, block)
-        made = self.build(block, circuit.scope, overrides, times * circuit.times, line)
+        made = self.build(block, circuit.scope, overrides, circuit.multiplied(times, line), line)
         for node in made.shared:
             circuit.connect(node)
         instance = Instance(name, subcircuit=made.subcircuit, nodes=(*nodes, *made.shared))
@@ -169,8 +179,6 @@ class Library:
         known = tuple(formals | {"m"})
         overrides = words.settings(circuit.scope, known, f"subcircuit {block.name!r}")
         times = overrides.pop("m", 1.0) if "m" not in formals else 1.0
-        if times <= 0:
-            raise words.error("m= must be positive")
         return times, overrides
 
     def build(self, block: Block, caller: Scope, given: dict[str, float], times: float, line: Line) -> Built:

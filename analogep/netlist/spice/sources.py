@@ -54,7 +54,7 @@ def source(circuit: Circuit, words: Words, name: str) -> None:
         else:
             raise line.error(f"{word[:40]!r} is not understood here; known are dc, ac, pulse, sin, exp, pwl")
     if kind == "i":
-        times *= circuit.times
+        times = circuit.multiplied(times, line)
         waveform = waveform if waveform is None else _scaled(waveform, times)
         dc = None if dc is None else dc * times
         ac *= times
