@@ -105,8 +105,8 @@ def _measured(nodal: Nodal) -> np.ndarray:
     return np.array([k < len(nodal.nodes) or name in inductors for k, name in enumerate(nodal.unknowns)])
 
 
-@partial(jax.jit, static_argnames=("nodal", "options", "clock", "sampled", "steps", "jumps"))
-def _integrate(nodal, theta, x0, span, times, first, options, clock, sampled, steps, jumps):
+@partial(jax.jit, static_argnames=("nodal", "options", "clock", "differentiated", "steps", "jumps"))
+def _integrate(nodal, theta, x0, span, times, first, options, clock, differentiated, steps, jumps):
     """diffrax's solution over `span` (units of `clock` seconds), at its own steps or at `times`."""
     measured = _measured(nodal)
     absolute = np.where(nodal.is_node, options.volts, options.amperes)
@@ -121,17 +121,17 @@ def _integrate(nodal, theta, x0, span, times, first, options, clock, sampled, st
         norm=lambda e: jnp.max(jnp.where(measured, jnp.abs(e), 0.0)),
     )
     stops = jnp.asarray(jumps) / clock if jumps else None
-    if jumps or sampled:
-        controller = diffrax.ClipStepSizeController(controller, step_ts=times if sampled else None, jump_ts=stops)
+    if jumps or times is not None:
+        controller = diffrax.ClipStepSizeController(controller, step_ts=times, jump_ts=stops)
     return diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: jnp.zeros_like(y)),
-        Implicit(nodal, clock, small, differentiated=sampled),
+        Implicit(nodal, clock, small, differentiated=differentiated),
         t0=span[0],
         t1=span[1],
         dt0=first,
         y0=x0,
         args=theta,
-        saveat=diffrax.SaveAt(ts=times) if sampled else diffrax.SaveAt(steps=True),
+        saveat=diffrax.SaveAt(steps=True) if times is None else diffrax.SaveAt(ts=times),
         stepsize_controller=controller,
         max_steps=steps,
         throw=False,
@@ -197,11 +197,12 @@ def sampled(
     *,
     options: TransientOptions = TransientOptions(),
     first_step: float | None = None,
+    differentiated: bool = False,
 ) -> tuple[Array, Array]:
     """States at `times` (seconds, rising, the first one >= 0), and whether the run succeeded.
 
-    To be traced: batch it with vmap, differentiate it by theta and x0 in forward mode. Steps end at every sample, so
-    nothing is interpolated.
+    To be traced: batch it with vmap and, with `differentiated`, differentiate it by theta and x0 in forward mode. Steps
+    end at every sample, so nothing is interpolated.
     """
     stop = float(times[-1])
     options = _limited(options, stop)
@@ -209,7 +210,7 @@ def sampled(
     scaled = jnp.asarray(np.asarray(times) / stop)
     span = jnp.asarray([0.0, 1.0])
     done = _integrate(
-        nodal, theta, x0, span, scaled, first, options, stop, True, options.max_steps, corners(nodal, stop)
+        nodal, theta, x0, span, scaled, first, options, stop, differentiated, options.max_steps, corners(nodal, stop)
     )
     return done.ys, done.result == diffrax.RESULTS.successful
 
