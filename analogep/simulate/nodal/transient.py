@@ -105,9 +105,8 @@ def _measured(nodal: Nodal) -> np.ndarray:
     return np.array([k < len(nodal.nodes) or name in inductors for k, name in enumerate(nodal.unknowns)])
 
 
-@partial(jax.jit, static_argnames=("nodal", "options", "clock", "differentiated", "steps", "jumps"))
-def _integrate(nodal, theta, x0, span, times, first, options, clock, differentiated, steps, jumps):
-    """diffrax's solution over `span` (units of `clock` seconds), at its own steps or at `times`."""
+def _solution(nodal, theta, x0, span, first, options, clock, differentiated, saveat, steps, jumps):
+    """diffrax's solution over `span` (units of `clock` seconds)."""
     measured = _measured(nodal)
     absolute = np.where(nodal.is_node, options.volts, options.amperes)
     # the current of a source is a small difference of large ones: rounding must not keep a step from being accepted
@@ -120,9 +119,8 @@ def _integrate(nodal, theta, x0, span, times, first, options, clock, differentia
         # the worst unknown decides, not the mean: one switching node among many at rest must be resolved
         norm=lambda e: jnp.max(jnp.where(measured, jnp.abs(e), 0.0)),
     )
-    stops = jnp.asarray(jumps) / clock if jumps else None
-    if jumps or times is not None:
-        controller = diffrax.ClipStepSizeController(controller, step_ts=times, jump_ts=stops)
+    if jumps:
+        controller = diffrax.ClipStepSizeController(controller, jump_ts=jnp.asarray(jumps) / clock)
     return diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: jnp.zeros_like(y)),
         Implicit(nodal, clock, small, differentiated=differentiated),
@@ -131,12 +129,19 @@ def _integrate(nodal, theta, x0, span, times, first, options, clock, differentia
         dt0=first,
         y0=x0,
         args=theta,
-        saveat=diffrax.SaveAt(steps=True) if times is None else diffrax.SaveAt(ts=times),
+        saveat=saveat,
         stepsize_controller=controller,
         max_steps=steps,
         throw=False,
         adjoint=diffrax.ForwardMode(),
     )
+
+
+@partial(jax.jit, static_argnames=("nodal", "options", "clock", "steps", "jumps"))
+def _chunk(nodal, theta, x0, span, first, options, clock, steps, jumps):
+    """At most `steps` steps, all of them kept."""
+    saveat = diffrax.SaveAt(steps=True)
+    return _solution(nodal, theta, x0, span, first, options, clock, False, saveat, steps, jumps)
 
 
 def transient(
@@ -171,7 +176,7 @@ def transient(
     now, taken, rejected = 0.0, 0, 0
     with tqdm(total=1.0, disable=not progress, desc="transient", unit="run", leave=False) as bar:
         while now < 1.0:
-            done = _integrate(nodal, theta, x, jnp.asarray([now, 1.0]), None, step, options, stop, False, CHUNK, jumps)
+            done = _chunk(nodal, theta, x, jnp.asarray([now, 1.0]), step, options, stop, CHUNK, jumps)
             count = int(done.stats["num_accepted_steps"])
             rejected += int(done.stats["num_rejected_steps"])
             taken += count
@@ -207,12 +212,22 @@ def sampled(
     stop = float(times[-1])
     options = _limited(options, stop)
     first = 1e-6 if first_step is None else first_step / stop
-    scaled = jnp.asarray(np.asarray(times) / stop)
-    span = jnp.asarray([0.0, 1.0])
-    done = _integrate(
-        nodal, theta, x0, span, scaled, first, options, stop, differentiated, options.max_steps, corners(nodal, stop)
-    )
-    return done.ys, done.result == diffrax.RESULTS.successful
+    jumps, saveat = corners(nodal, stop), diffrax.SaveAt(t1=True)
+
+    def interval(carry, ends):
+        x, step, fine = carry
+        done = _solution(
+            nodal, theta, x, ends, step, options, stop, differentiated, saveat, options.max_steps, jumps
+        )
+        fine = fine & (done.result == diffrax.RESULTS.successful)
+        # the last step was cut at the sample, so the next interval starts with the mean of this one's
+        step = 2 * (ends[1] - ends[0]) / jnp.maximum(done.stats["num_accepted_steps"], 1)
+        return (done.ys[-1], step, fine), done.ys[-1]
+
+    edges = np.concatenate([[0.0], np.asarray(times) / stop])
+    ends = jnp.asarray(np.stack([edges[:-1], edges[1:]], axis=1))
+    (_, _, fine), xs = jax.lax.scan(interval, (jnp.asarray(x0, float), jnp.asarray(first), jnp.asarray(True)), ends)
+    return xs, fine
 
 
 def _limited(options: TransientOptions, stop: float) -> TransientOptions:
