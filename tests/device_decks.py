@@ -63,15 +63,15 @@ def admittances(device, biases, hertz):
     return bench._shaped(ours), bench.spice(f".ac lin 1 {hertz:g} {hertz:g}", "AC Analysis")
 
 
-def noise_densities(device, volts, terminal, hertz):
-    """Density of the noise current at a short-circuited terminal (A/sqrt(Hz)): ours, ngspice's."""
+def noise_densities(device, volts, terminal):
+    """Noise current at a short-circuited terminal at 1, 10 ... 1e7 Hz (A/sqrt(Hz)): ours, ngspice's."""
     bench = Bench(device, volts)
     sensed, source = f"v{terminal}0", f"v{bench.roles[0]}0"
     netlist = bench.netlist.add(CCVS("h", "out", "0", sensed, 1.0), buses={"out": Bus()})
     netlist = netlist.replace_elements(VSource(source, f"{bench.roles[0]}0", float(volts[0]), ac=1.0))
     nodal = Nodal(netlist)
     x = operating_point(nodal).x
-    ours = noise(nodal, x, nodal.theta, np.array([hertz]), output="out", source=source)
-    deck = write(netlist, [f".noise v(out) {source} lin 1 {hertz:g} {hertz:g}"], options=OPTIONS)
+    ours = noise(nodal, x, nodal.theta, 10.0 ** np.arange(8), output="out", source=source)
+    deck = write(netlist, [f".noise v(out) {source} dec 1 1 1e7"], options=OPTIONS)
     data = next(p.data for p in run_deck(deck) if "onoise_spectrum" in p.data)
-    return float(np.sqrt(ours.output[0])), float(np.real(data["onoise_spectrum"][0]))
+    return np.sqrt(ours.output), np.real(data["onoise_spectrum"])

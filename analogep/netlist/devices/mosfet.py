@@ -129,10 +129,9 @@ class MOSFET(Device):
 
     def _channel(self, v: Voltages) -> _Channel:
         drain, source = self._nodes
-        vgs, vgd = (self._sign * between(v, self.gate, node) for node in (source, drain))
-        vbs, vbd = (self._sign * between(v, self.bulk, node) for node in (source, drain))
+        vgs, vbs, vds = (self._sign * between(v, node, source) for node in (self.gate, self.bulk, drain))
         ratio = self.m * self.width / self._effective
-        return channel(vgs, vgd, vbs, vbd, self.model, self.kelvin, ratio)
+        return channel(vgs, vds, vbs, self.model, self.kelvin, ratio)
 
     def _resistors(self) -> Iterator[tuple[str, str, Array]]:
         """Outer node, inner node and conductance of each series resistance there is."""
@@ -236,16 +235,16 @@ class MOSFET(Device):
 
 
 def channel(
-    vgs: Array, vgd: Array, vbs: Array, vbd: Array, model: MOSFETModel, kelvin: Array | float, ratio: Array | float
+    vgs: Array, vds: Array, vbs: Array, model: MOSFETModel, kelvin: Array | float, ratio: Array | float
 ) -> _Channel:
     """Current and transconductance of the channel; drain and source change places below v_ds = 0.
 
     `ratio` is effective width over length. The current and its first derivative are continuous everywhere.
     """
     sign = 1.0 if model.kind == "nmos" else -1.0
-    forward = vgs >= vgd
-    vds = jnp.where(forward, vgs - vgd, vgd - vgs)
-    vg, vb = jnp.where(forward, vgs, vgd), jnp.where(forward, vbs, vbd)
+    forward = vds >= 0
+    vg, vb = jnp.where(forward, vgs, vgs - vds), jnp.where(forward, vbs, vbs - vds)
+    vds = jnp.where(forward, vds, -vds)
     phi = potential_at(model.phi, model.tnom, kelvin)[0]
     nominal = jnp.sqrt(model.phi)
     flat = sign * (model.vto + (band_gap(model.tnom) - band_gap(kelvin)) / 2) - model.gamma * nominal
