@@ -31,6 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 stderr = Console(stderr=True, highlight=False)
+DECKS = frozenset({".cir", ".ckt", ".net", ".sp", ".spi", ".spice"})
+"""File names that are taken for SPICE decks."""
 
 SpecFile = Annotated[Path | None, typer.Argument(metavar="[SPEC.toml]", help="Spec; the built-in small one if absent.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; repeatable.")]
@@ -44,7 +46,7 @@ class Run:
     def __init__(self, path: Path | None, overrides: list[str] | None, as_json: bool) -> None:
         self.begin, self.as_json = time.perf_counter(), as_json
         if path is not None and path.suffix.lower() not in (".toml", ""):
-            raise SpecError(f"{path}: expected a spec in TOML; SPICE decks are not read yet")
+            raise SpecError(f"{path}: expected a spec in TOML (simulate also takes decks: {', '.join(sorted(DECKS))})")
         self.spec: Spec = load_spec(path, overrides or [])
 
     def finish(self, result: Mapping[str, Any], tables: list[Table], output: Path | None = None) -> None:
@@ -150,29 +152,73 @@ def simulate(
     sets: Set = None,
     output: Output = None,
     as_json: AsJson = False,
-    op: Annotated[bool, typer.Option("--op", help="Operating point (the default).")] = False,
-    tran: Annotated[bool, typer.Option("--tran", help="Transient from 0 V.")] = False,
-    horizon: Annotated[float, typer.Option(min=1e-6, help="End of the transient, in units of tau.")] = 10.0,
-    points: Annotated[int, typer.Option(min=2, help="Samples of the transient.")] = 201,
-    backend: Annotated[Literal["jax", "ngspice", "both"], typer.Option(help="Simulator.")] = "jax",
+    op: Annotated[bool, typer.Option("--op", help="Operating point (the default for a spec).")] = False,
+    dc: Annotated[bool, typer.Option("--dc", help="The deck's .dc lines.")] = False,
+    ac: Annotated[bool, typer.Option("--ac", help="The deck's .ac lines.")] = False,
+    tran: Annotated[bool, typer.Option("--tran", help="The deck's .tran lines; a spec's transient from 0 V.")] = False,
+    noise: Annotated[bool, typer.Option("--noise", help="The deck's .noise lines.")] = False,
+    analysis: Annotated[
+        list[str] | None, typer.Option(metavar="LINE", help="Analysis such as '.ac dec 10 1k 1meg'; repeatable.")
+    ] = None,
+    stimulus: Annotated[str | None, typer.Option(metavar="SOURCE", help="Source to give the AC value 1.")] = None,
+    include: Annotated[Path | None, typer.Option(help="Folder from below which a deck may include files.")] = None,
+    horizon: Annotated[float, typer.Option(min=1e-6, help="End of a spec's transient, in units of tau.")] = 10.0,
+    points: Annotated[int, typer.Option(min=2, help="Samples of a spec's transient.")] = 201,
+    backend: Annotated[Literal["jax", "ngspice", "pyspice", "both"], typer.Option(help="Simulator.")] = "jax",
+    plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Where to draw the result.")] = None,
 ) -> None:
-    """Simulate the circuit of a spec: operating point, transient, or both; -o writes a netCDF dataset."""
-    run = Run(spec, sets, as_json)
-    from analogep.verbs import simulate as run_simulation
+    """Simulate the circuit of a spec, or a SPICE deck as its own lines ask; -o writes .nc, or .raw for viewers."""
+    chosen = {name for name, asked in {"op": op, "dc": dc, "ac": ac, "tran": tran, "noise": noise}.items() if asked}
+    deck = spec if spec is not None and spec.suffix.lower() in DECKS else None
+    run = Run(None if deck else spec, sets, as_json)
+    if deck and sets:
+        raise SpecError(f"{spec}: --set changes a spec; a deck has .param lines")
+    from analogep import decks, verbs
 
-    analyses = [name for name, asked in (("op", op or not tran), ("tran", tran)) if asked]
     with stderr.status("simulating"):
-        result, dataset = run_simulation(run.spec, analyses, backend, horizon=horizon, points=points)
+        if deck is not None or analysis or backend == "pyspice":
+            if deck is not None:
+                file = decks.read_deck(deck, include, analysis or [], chosen)
+            else:
+                file = decks.deck_of(run.spec, analysis or [], chosen, horizon=horizon, points=points)
+            if stimulus is not None:
+                file = decks.stimulated(file, stimulus)
+            result, simulated = decks.simulate_deck(file, backend)
+            datasets, references = simulated.datasets, simulated.references
+            tables = [_deck_table(result)]
+            signals = [signal for _, names in file.prints for signal in names]
+        else:
+            unknown = sorted(chosen - {"op", "tran"})
+            if unknown:
+                raise SpecError(f"--{unknown[0]} needs its range: give --analysis '.{unknown[0]} ...' instead")
+            asked = sorted(chosen) or ["op"]
+            result, dataset = verbs.simulate(run.spec, asked, backend, horizon=horizon, points=points)
+            datasets, references, signals = [dataset], [], []
+            rows = [[bus, f"{low:.4g}", f"{high:.4g}"] for bus, (low, high) in result["range_volts"].items()]
+            tables = [_table("settled voltages", ["bus", "lowest V", "highest V"], rows)]
     if output is not None:
-        with whole_file(output) as partial:
-            dataset.to_netcdf(partial, engine="h5netcdf")
+        decks.save(datasets, output)
         stderr.print(f"wrote {output}")
-    rows = [[bus, f"{low:.4g}", f"{high:.4g}"] for bus, (low, high) in result["range_volts"].items()]
-    tables = [_table("settled voltages", ["bus", "lowest V", "highest V"], rows)]
+    if plot is not None:
+        decks.draw(datasets, references, signals, plot)
+        result = {**result, "plot": str(plot)}
+        stderr.print(f"wrote {plot}")
     if "spice" in result:
         shown = [[key, f"{value:.3g}"] for key, value in result["spice"].items() if isinstance(value, float)]
         tables.append(_table("against ngspice", ["quantity", "value"], shown))
     run.finish(result, tables)
+    if not result.get("spice", {}).get("agrees", True):
+        raise typer.Exit(1)
+
+
+def _deck_table(result: Mapping[str, Any]) -> Table:
+    """What each analysis of a deck gave."""
+    rows = []
+    for one in result["analyses"]:
+        rows.append([one["analysis"], str(one["points"]), ""])
+        rows += [[f"  {name}", "", f"{low:.5g} ... {high:.5g}"] for name, (low, high) in one["range"].items()]
+    rows += [[f".meas {name}", "", f"{value:.6g}"] for name, value in result["measures"].items()]
+    return _table(result["title"], ["analysis", "points", "range"], rows)
 
 
 @app.command()

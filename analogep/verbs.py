@@ -56,12 +56,13 @@ def compare(spec: Spec, system: Literal["circuit", "model"] = "circuit") -> Comp
 def diagnose(spec: Spec) -> Panel:
     """The stability panel of the compiled circuit at the operating point of its first window."""
     problem = build(spec)
-    circuit, x, theta = _circuit(problem)
+    circuit, x, theta = circuit_of(problem)
     free = settle(circuit, x, theta, options=problem.settle).require("the free phase")
     return panel(circuit, free.v, x, theta, lyapunov_from=circuit.zeros())
 
 
-def _circuit(problem: Problem) -> tuple[Circuit, Voltages, Parameters]:
+def circuit_of(problem: Problem) -> tuple[Circuit, Voltages, Parameters]:
+    """The compiled circuit, the inputs of its first window and its conductances."""
     compiled = problem.compiled()
     circuit = Circuit(compiled.netlist, compiled.scale)
     return circuit, first_sample(problem), circuit.theta
@@ -145,7 +146,7 @@ def simulate(
     the operating point. With backend `ngspice` the transient is ngspice's.
     """
     problem = build(spec)
-    circuit, x, theta = _circuit(problem)
+    circuit, x, theta = circuit_of(problem)
     settled = settle(circuit, x, theta, options=problem.settle).require("the operating point")
     voltages = circuit.voltages(settled.v, x, theta)
     result: dict[str, Any] = {

@@ -4,10 +4,10 @@ What ngspice 39 was seen to do, and this module follows:
 - `^`, `**` and `pow(a, b)` all mean |a|^b: (-2)^3 is +8. `pwr(a, b)` is sign(a) |a|^b.
 - Powers group to the left (2^3^2 = 64) and bind tighter than a minus on their left: -2^2 = -4, 2^-3^2 = 2^-9.
 - `log` and `ln` are both natural; `u(0)` is 1/2; comparisons give 1 or 0; any number but 0 is true.
+- A division by zero is one by 1e-32 (2/0 = 2e32): at 0 V, where solvers start, ratios such as v(a)/v(b) stay numbers.
 - `pwl(x, x0, y0, x1, y1, ...)` joins its points by straight lines, and goes on straight beyond the first and the last.
 What it does and this module does not:
-- It stops at sqrt or log of a negative number, where this module gives nan; it clips overflow at 1e99, and divides by
-  b +- 1e-32 (2/0 = 2e32), where this module gives inf.
+- It stops at sqrt or log of a negative number, where this module gives nan; it clips overflow at 1e99.
 - It rounds every number written in a B source to 11 significant digits. `literal` writes one that survives; so does a
   subcircuit parameter, `{gm}`.
 """
@@ -37,6 +37,12 @@ SUFFIXES = {
 
 def _power(base: ArrayLike, exponent: ArrayLike) -> jax.Array:
     return jnp.power(jnp.abs(base), exponent)
+
+
+def _divide(a: ArrayLike, b: ArrayLike) -> jax.Array:
+    nothing = jnp.asarray(b) == 0
+    # without slope there, or a solver's first step from 0 V would be 1e32 long
+    return jnp.where(nothing, jax.lax.stop_gradient(jnp.asarray(a) / 1e-32), a / jnp.where(nothing, 1.0, b))
 
 
 def _truth(condition: ArrayLike) -> jax.Array:
@@ -69,7 +75,7 @@ BINARY: dict[str, tuple[int, Callable[..., ArrayLike]]] = {
     "<>": (4, lambda a, b: _truth(a != b)), ">": (5, lambda a, b: _truth(a > b)), "<": (5, lambda a, b: _truth(a < b)),
     ">=": (5, lambda a, b: _truth(a >= b)), "<=": (5, lambda a, b: _truth(a <= b)),
     "+": (6, lambda a, b: a + b), "-": (6, lambda a, b: a - b), "*": (7, lambda a, b: a * b),
-    "/": (7, jnp.divide), "^": (9, _power), "**": (9, _power),
+    "/": (7, _divide), "^": (9, _power), "**": (9, _power),
 }  # fmt: skip
 TERNARY_POWER, UNARY_POWER = 1, 8
 UNARY: dict[str, Callable[[ArrayLike], ArrayLike]] = {

@@ -19,6 +19,8 @@ from analogep.simulate.spice import run_file
 Backend = Literal["jax", "ngspice", "pyspice", "both"]
 LIMITS = {"op": 1e-6, "dc": 1e-6, "ac": 1e-6, "noise": 1e-2, "tran": 1e-4}
 """Differences, of full scale (noise: of the density), up to which two simulators count as agreeing."""
+FLOOR = {"v(": 1e-6, "i(": 1e-9}
+"""Least full scale (volts, amperes): below it both simulators show their own leakage."""
 COMPARED = 200
 """Time points at which waveforms are compared."""
 TIGHT: tuple[dict[str, float | str], ...] = tuple(
@@ -153,7 +155,7 @@ def _worst(ours: xr.Dataset, theirs: xr.Dataset, prefix: str) -> tuple[float, st
     names = [str(name) for name in theirs.data_vars if str(name).startswith(prefix) and name in ours]
     if not names:
         return 0.0, ""
-    scale = max(float(np.abs(theirs[name].values).max()) for name in names) or 1.0
+    scale = max(FLOOR[prefix], *(float(np.abs(theirs[name].values).max()) for name in names))
     errors = {name: float(np.abs(ours[name].values - theirs[name].values).max()) / scale for name in names}
     worst = max(errors, key=lambda name: np.nan_to_num(errors[name], nan=np.inf))
     return errors[worst], worst

@@ -7,6 +7,7 @@ error with file and line. The reader never hands text to a simulator.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from analogep.errors import NetlistError
@@ -20,14 +21,20 @@ from analogep.netlist.spice.lines import Line, Source, deck_lines
 from analogep.netlist.spice.parameters import Scope
 from analogep.netlist.subcircuit import Instance
 
+ANALYSES = (".op", ".dc", ".ac", ".tran", ".noise")
+"""Commands that ask for an analysis."""
 
-def read(deck: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> SpiceFile:
+
+def read(
+    deck: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None, *, analyses: Sequence[str] = ()
+) -> SpiceFile:
     """Read a deck.
 
     Parameters
     ----------
     deck : path of a file; or the deck's text, if it is a str of more than one line.
     folder : files are included from below it only; the deck's own folder by default, none for text.
+    analyses : analysis lines such as `.ac dec 10 1k 1meg`; where given, they stand in the place of the deck's own.
 
     Returns
     -------
@@ -51,6 +58,12 @@ def read(deck: str | os.PathLike[str], folder: str | os.PathLike[str] | None = N
         text, _ = source.open(str(real), base, None)
     title, lines = deck_lines(text, file, source, base)
     top = blocks(lines, Line(title.lower(), file, 1))
+    if analyses:
+        asked = [Line(text.strip().lower(), "analysis", k) for k, text in enumerate(analyses, start=1)]
+        for line in asked:
+            if line.text.split(maxsplit=1)[:1] not in [[command] for command in ANALYSES]:
+                raise line.error(f"not an analysis; give one of {', '.join(ANALYSES)}")
+        top.commands[:] = [c for c in top.commands if c.text.split(maxsplit=1)[0] not in ANALYSES] + asked
     return _assembled(top, title.lstrip("* \t"), path)
 
 

@@ -22,9 +22,10 @@ def check(netlist: Netlist) -> None:
     currents are undetermined; every node has a path to ground that direct current can take.
     """
     check_elements(netlist)
+    branches = {e.branch for e in netlist if e.branch is not None}
     for element in netlist:
         _check_scalar(netlist, element)
-        _check_references(netlist, element)
+        _check_references(netlist, element, branches)
     _check_loops(netlist)
     _check_paths(netlist)
 
@@ -38,7 +39,7 @@ def _check_scalar(netlist: Netlist, element: Element) -> None:
             )
 
 
-def _check_references(netlist: Netlist, element: Element) -> None:
+def _check_references(netlist: Netlist, element: Element, branches: set[str]) -> None:
     for field in element.element_fields:
         name = getattr(element, field)
         other = netlist.elements.get(name)
@@ -49,7 +50,6 @@ def _check_references(netlist: Netlist, element: Element) -> None:
             raise element._wrong(f"it couples {name!r}, which is a {type(other).__name__}, not an inductor")
         if other.branch is None:
             raise element._wrong(f"it reads the current of {name!r}, a {type(other).__name__}; name a voltage source")
-    branches = {e.branch for e in netlist if e.branch is not None}
     for unknown in element.unknowns.values():
         if unknown.startswith("i(") and unknown not in branches:
             raise element._wrong(f"it reads {unknown}, but no voltage source or inductor has that name")
@@ -61,21 +61,20 @@ def _ends(element: Element) -> tuple[str, str]:
 
 def _check_loops(netlist: Netlist) -> None:
     """Voltage-defined elements (sources, inductors at DC) must form no loop: its current would be anything."""
-    forest = nx.Graph()
-    forest.add_node(GROUND)
+    forest, groups = nx.Graph(), nx.utils.UnionFind()
     for element in netlist:
         if element.branch is None:
             continue
         a, b = _ends(element)
-        forest.add_nodes_from((a, b))
-        if nx.has_path(forest, a, b):
-            path = nx.shortest_path(forest, a, b)
+        if groups[a] == groups[b]:
+            path = nx.shortest_path(forest, a, b) if a != b else [a]
             others = [forest.edges[edge]["name"] for edge in pairwise(path)]
             loop = ", ".join(repr(name) for name in dict.fromkeys([element.name, *others]))
             raise NetlistError(
                 f"loop of voltage sources and inductors: {loop} (nodes {', '.join(dict.fromkeys([*path, a, b]))}); put "
                 "a resistor in series with one of them"
             )
+        groups.union(a, b)
         forest.add_edge(a, b, name=element.name)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -121,7 +120,9 @@ class FileRun:
             times, xs = waves.times[kept], waves.x[kept]
             taken = {"steps": waves.steps, "rejected": waves.rejected}
         else:
-            xs, reached = sampled(nodal, times, theta, x0, options=options, first_step=first)
+            xs, reached = sampled(
+                nodal, times, theta, x0, options=options, first_step=first, differentiated=False
+            )
             if not bool(reached):
                 raise ConvergenceError("the transient did not reach its end; run it without `times` to see where it stops")
             taken = {}

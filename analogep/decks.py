@@ -1,0 +1,126 @@
+"""What `simulate` does with a SPICE deck, or with a compiled circuit as one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from analogep.errors import NetlistError
+from analogep.files import whole_file
+from analogep.netlist.elements import ISource, VSource
+from analogep.netlist.spice.deck import SpiceFile
+from analogep.netlist.spice.measure import evaluate
+from analogep.netlist.spice.plots import to_plots
+from analogep.netlist.spice.raw import write_raw
+from analogep.netlist.spice.read import read
+from analogep.netlist.spice.write import write
+from analogep.plot.analysis import draw as draw_analyses
+from analogep.simulate.deck import Backend, Simulated, summary
+from analogep.simulate.deck import simulate_deck as run_deck
+from analogep.simulate.reference import with_inputs
+from analogep.spec import Spec
+from analogep.training.problem import build
+from analogep.verbs import circuit_of
+
+
+def read_deck(path: Path, folder: Path | None, lines: list[str], kinds: set[str]) -> SpiceFile:
+    """A deck with the analyses that are asked for: `lines`, or those of its own of the given kinds (none: all)."""
+    file = read(path, folder, analyses=lines)
+    if lines or not kinds:
+        return file
+    analyses = tuple(a for a in file.analyses if a.spice().split()[0].removeprefix(".") in kinds)
+    if not analyses:
+        asked = " or ".join(f".{kind}" for kind in sorted(kinds))
+        raise NetlistError(f"{path} has no {asked} line; give one with --analysis")
+    return replace(file, analyses=analyses)
+
+
+def deck_of(spec: Spec, lines: list[str], kinds: set[str], *, horizon: float, points: int) -> SpiceFile:
+    """The compiled circuit of a spec as a flat deck with its inputs set, for analyses that work on scalar nodes.
+
+    Its deck is written and read back, so every array becomes its devices and every cell its subcircuit.
+    """
+    circuit, x, _ = circuit_of(build(spec))
+    stop = horizon * circuit.scale.seconds
+    own = [".op"] if "op" in kinds or not kinds else []
+    own += [f".tran {stop / (points - 1):.17g} {stop:.17g} 0 {stop / (points - 1):.17g} uic"] if "tran" in kinds else []
+    return read(write(with_inputs(circuit.netlist, x), lines or own))
+
+
+def stimulated(file: SpiceFile, source: str) -> SpiceFile:
+    """The deck with an AC value of 1 at one source."""
+    element = file.netlist.elements.get(source.lower())
+    if not isinstance(element, VSource | ISource):
+        known = ", ".join(e.name for e in file.netlist if isinstance(e, VSource | ISource))
+        raise NetlistError(f"there is no independent source {source!r}; the deck has {known[:300] or 'none'}")
+    return replace(file, netlist=file.netlist.replace_elements(replace(element, ac=1.0, ac_degrees=0.0)))
+
+
+def simulate_deck(file: SpiceFile, backend: Backend) -> tuple[dict[str, Any], Simulated]:
+    """Every analysis of a deck.
+
+    Returns
+    -------
+    A JSON-ready summary (ranges of nodes and branch currents, measures, agreement of two backends), and the datasets.
+    """
+    simulated = run_deck(file, backend, progress=True)
+    by_kind = {data.attrs["analysis"]: data for data in simulated.datasets}
+    result: dict[str, Any] = {
+        "title": file.netlist.title,
+        "deck": None if file.path is None else str(file.path),
+        "backend": backend,
+        "analyses": [_analysis(a.spice(), d) for a, d in zip(file.analyses, simulated.datasets, strict=True)],
+        "measures": evaluate(file.measures, by_kind),
+        "notes": list(file.notes),
+    }
+    if simulated.agreements:
+        result["spice"] = summary(simulated)
+    return result, simulated
+
+
+def _analysis(line: str, data: xr.Dataset) -> dict[str, Any]:
+    """Ranges of an analysis: of amplitudes for AC."""
+    values = {str(name): np.abs(v.values) if np.iscomplexobj(v.values) else v.values for name, v in data.items()}
+    ranges = {name: [float(np.min(v)), float(np.max(v))] for name, v in values.items()}
+    kept = {
+        key: data.attrs[key] for key in ("method", "iterations", "residual", "steps", "rejected") if key in data.attrs
+    }
+    points = int(np.prod([data.sizes[d] for d in data.dims], dtype=int))
+    return {"analysis": line, "kind": data.attrs["analysis"], "points": points, "range": ranges, **kept}
+
+
+def save(datasets: list[xr.Dataset], path: Path) -> None:
+    """Write results: `.raw` for viewers of SPICE waveforms, else netCDF with a group for each analysis.
+
+    In netCDF a complex amplitude has a last dimension `part` (real, imaginary).
+    """
+    if path.suffix.lower() == ".raw":
+        write_raw(path, to_plots(datasets))
+        return
+    with whole_file(path) as partial:
+        if len(datasets) == 1 and "analysis" not in datasets[0].attrs:
+            datasets[0].to_netcdf(partial, engine="h5netcdf")
+            return
+        for k, data in enumerate(datasets):
+            group = f"{data.attrs['analysis']}{k}" if len(datasets) > 1 else data.attrs["analysis"]
+            _without_complex(data).to_netcdf(partial, engine="h5netcdf", group=group, mode="a" if k else "w")
+
+
+def _without_complex(data: xr.Dataset) -> xr.Dataset:
+    parts = xr.Variable("part", ["real", "imaginary"])
+    split = {
+        name: xr.concat([v.real, v.imag], parts).transpose(*v.dims, "part") if np.iscomplexobj(v.values) else v
+        for name, v in data.items()
+    }
+    return xr.Dataset(split, attrs=data.attrs)
+
+
+def draw(datasets: list[xr.Dataset], references: list[xr.Dataset], signals: list[str], path: Path) -> None:
+    """Figure of the analyses, over the reference's where there is one."""
+    figure = draw_analyses(datasets, references, signals)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format=path.suffix.removeprefix(".") or "png", dpi=150)
