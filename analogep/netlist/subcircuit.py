@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analogep.errors import NetlistError
+from analogep.netlist._types import Array
 from analogep.netlist.element import GROUND, Element
-from analogep.netlist.graph import Netlist
+from analogep.netlist.graph import Bus, Netlist
 
 if TYPE_CHECKING:
     from analogep.netlist.spice.write import Deck
@@ -62,19 +63,32 @@ def flatten(netlist: Netlist) -> Netlist:
     NetlistError
         If names collide or subcircuits contain themselves.
     """
-    flat = replace(netlist, elements={e.name: e for e in netlist if not isinstance(e, Instance)})
-    for instance in (e for e in netlist if isinstance(e, Instance)):
-        inner = flatten(instance.subcircuit.netlist)
+    elements: list[Element] = []
+    buses: dict[str, Bus] = {}
+    arrays: dict[str, Array] = {}
+    flattened: dict[int, Netlist] = {}
+    instances = [e for e in netlist if isinstance(e, Instance)]
+    for instance in instances:
+        definition = instance.subcircuit
+        if id(definition) not in flattened:
+            flattened[id(definition)] = flatten(definition.netlist)
+        inner = flattened[id(definition)]
         _check_instance(netlist, instance, inner)
-        names = {bus: f"{instance.name}.{bus}" for bus in inner.buses} | dict(instance.terminals) | {GROUND: GROUND}
-        arrays = {array: f"{instance.name}.{array}" for array in inner.arrays}
-        elements = {element: f"{instance.name}.{element}" for element in inner.elements}
-        flat = flat.add(
-            *(element.renamed(elements[element.name], names, arrays, elements) for element in inner),
-            buses={names[bus]: value for bus, value in inner.buses.items() if bus not in instance.subcircuit.ports},
-            arrays={arrays[array]: value for array, value in inner.arrays.items()},
-        )
-    return flat
+        nodes = {bus: f"{instance.name}.{bus}" for bus in inner.buses} | dict(instance.terminals) | {GROUND: GROUND}
+        shared = {array: f"{instance.name}.{array}" for array in inner.arrays}
+        names = {element: f"{instance.name}.{element}" for element in inner.elements}
+        elements += [element.renamed(names[element.name], nodes, shared, names) for element in inner]
+        _join(buses, {nodes[bus]: value for bus, value in inner.buses.items() if bus not in definition.ports})
+        _join(arrays, {shared[array]: value for array, value in inner.arrays.items()})
+    own = replace(netlist, elements={e.name: e for e in netlist if not isinstance(e, Instance)})
+    return own.add(*elements, buses=buses, arrays=arrays) if instances else own
+
+
+def _join(known: dict[str, Any], more: Mapping[str, Any]) -> None:
+    taken = known.keys() & more.keys()
+    if taken:
+        raise NetlistError(f"two instances both have an inner {min(taken)!r}; rename one of them")
+    known.update(more)
 
 
 def _check_instance(netlist: Netlist, instance: Instance, inner: Netlist) -> None:
