@@ -184,23 +184,22 @@ def simulate(
             if stimulus is not None:
                 file = decks.stimulated(file, stimulus)
             result, simulated = decks.simulate_deck(file, backend)
-            datasets, references = simulated.datasets, simulated.references
+            datasets, drawn = simulated.datasets, (simulated.references, file.prints, file.netlist.title)
             tables = [_deck_table(result)]
-            signals = [signal for _, names in file.prints for signal in names]
         else:
             unknown = sorted(chosen - {"op", "tran"})
             if unknown:
                 raise SpecError(f"--{unknown[0]} needs its range: give --analysis '.{unknown[0]} ...' instead")
             asked = sorted(chosen) or ["op"]
             result, dataset = verbs.simulate(run.spec, asked, backend, horizon=horizon, points=points)
-            datasets, references, signals = [dataset], [], []
+            datasets, drawn = [dataset], ([], (), "compiled circuit")
             rows = [[bus, f"{low:.4g}", f"{high:.4g}"] for bus, (low, high) in result["range_volts"].items()]
             tables = [_table("settled voltages", ["bus", "lowest V", "highest V"], rows)]
     if output is not None:
         decks.save(datasets, output)
         stderr.print(f"wrote {output}")
     if plot is not None:
-        decks.draw(datasets, references, signals, plot)
+        decks.draw(plot, [one for data in datasets for one in decks.scalars(data)], *drawn)
         result = {**result, "plot": str(plot)}
         stderr.print(f"wrote {plot}")
     if "spice" in result:

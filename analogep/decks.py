@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import xarray as xr
 from analogep.errors import NetlistError
 from analogep.files import whole_file
 from analogep.netlist.elements import ISource, VSource
+from analogep.netlist.graph import node_name
 from analogep.netlist.spice.deck import SpiceFile
 from analogep.netlist.spice.measure import evaluate
 from analogep.netlist.spice.plots import to_plots
@@ -90,7 +92,19 @@ def _analysis(line: str, data: xr.Dataset) -> dict[str, Any]:
         key: data.attrs[key] for key in ("method", "iterations", "residual", "steps", "rejected") if key in data.attrs
     }
     points = int(np.prod([data.sizes[d] for d in data.dims], dtype=int))
-    return {"analysis": line, "kind": data.attrs["analysis"], "points": points, "range": ranges, **kept}
+    return {"analysis": _short(line), "kind": data.attrs["analysis"], "points": points, "range": ranges, **kept}
+
+
+def _short(line: str) -> str:
+    """An analysis line with its numbers as people write them."""
+
+    def word(text: str) -> str:
+        try:
+            return f"{float(text):g}"
+        except ValueError:
+            return text
+
+    return " ".join(map(word, line.split()))
 
 
 def save(datasets: list[xr.Dataset], path: Path) -> None:
@@ -119,8 +133,30 @@ def _without_complex(data: xr.Dataset) -> xr.Dataset:
     return xr.Dataset(split, attrs=data.attrs)
 
 
-def draw(datasets: list[xr.Dataset], references: list[xr.Dataset], signals: list[str], path: Path) -> None:
-    """Figure of the analyses, over the reference's where there is one."""
-    figure = draw_analyses(datasets, references, signals)
+def draw(
+    path: Path,
+    datasets: list[xr.Dataset],
+    references: Sequence[xr.Dataset] = (),
+    signals: Sequence[str | tuple[str, Sequence[str]]] = (),
+    title: str | None = None,
+) -> None:
+    """Figure of the analyses, with the reference's curves where there is one; the suffix chooses the format."""
+    figure = draw_analyses(datasets, references, signals, title)
     with whole_file(path) as partial:
         figure.savefig(partial, format=path.suffix.removeprefix(".") or "png", dpi=150)
+
+
+def scalars(dataset: xr.Dataset) -> list[xr.Dataset]:
+    """Results of a compiled circuit node by node, as those of a deck: buses become variables `v(<bus>_<index>)`."""
+    if "analysis" in dataset.attrs:
+        return [dataset]
+    found: dict[str, dict[str, Any]] = {}
+    for bus, values in dataset.data_vars.items():
+        kind = "tran" if "time" in values.dims else "op"
+        axes = ("time",) if kind == "tran" else ()
+        name = str(bus).removesuffix("_op") if kind == "op" else str(bus)
+        for index in np.ndindex(values.shape[len(axes) :]):
+            part = values.values[(..., *index)]
+            found.setdefault(kind, {})[f"v({node_name(name, index)})"] = (axes, part, {"units": "V"})
+    time = {"time": dataset["time"]} if "tran" in found else {}
+    return [xr.Dataset(v, time if kind == "tran" else {}, {"analysis": kind}) for kind, v in found.items()]
