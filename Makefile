@@ -30,7 +30,7 @@ test: $(VENV)/.dev-stamp ngspice
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-bench: $(VENV)/.dev-stamp ngspice
+bench: $(VENV)/.dev-stamp $(VENV)/.rivals-stamp ngspice
 	$(PINNED) $(BIN)/python -m pytest tests/benchmarks -m bench -s
 
 docs: $(VENV)/.dev-stamp
@@ -46,7 +46,12 @@ $(VENV)/.demo-stamp: pyproject.toml $(VENV)/.created
 	@touch $@
 
 $(VENV)/.dev-stamp: pyproject.toml $(VENV)/.created
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,spice]"
+	@touch $@
+
+# badcrossbar, a rival of the tiles; its plotting, which nobody needs here, wants cairo, so its dependencies are named.
+$(VENV)/.rivals-stamp: $(VENV)/.dev-stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps badcrossbar==1.1.0 pathvalidate sigfig
 	@touch $@
 
 # An environment that is already there is kept. One that could not be finished is removed, so that the next try is clean.
@@ -67,7 +72,7 @@ $(VENV)/.created:
 
 # Never fails: without ngspice the tests say what they left out, and stop only under ANALOGEP_REQUIRE_SPICE=1.
 ngspice:
-	@command -v ngspice >/dev/null && exit 0; \
+	@command -v ngspice >/dev/null && ldconfig -p | grep -q libngspice && exit 0; \
 	if command -v apt-get >/dev/null; then \
 	    if [ "$$(id -u)" = 0 ]; then as_root="env"; \
 	    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then as_root="sudo -n env"; \
@@ -75,7 +80,7 @@ ngspice:
 	    if [ -n "$$as_root" ]; then \
 	        echo "installing ngspice by apt-get"; \
 	        $$as_root apt-get update -qq; \
-	        $$as_root DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ngspice; \
+	        $$as_root DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ngspice libngspice0; \
 	    fi; \
 	fi; \
 	command -v ngspice >/dev/null && exit 0; \

@@ -86,7 +86,7 @@ def file_paths(run: FileRun, *, step: float, stop: float, paths: int, key: Array
     -------
     Variables over (path, time).
     """
-    nodal, steps = run.nodal, int(round(stop / step))
+    nodal, steps = run.nodal, round(stop / step)
     x0 = operating_point(nodal, nodesets=run.file.nodesets).x
 
     def one(key: Array) -> Array:
