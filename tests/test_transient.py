@@ -19,9 +19,10 @@ from analogep.netlist.elements import Capacitor, ISource, Resistor, VSource
 from analogep.netlist.graph import Bus, Netlist
 from analogep.netlist.spice.write import write
 from analogep.netlist.waveforms import Pulse
+from analogep.simulate.cascade import STAGES
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.ngspice import run_deck
-from analogep.simulate.settle import SettleOptions, settle
+from analogep.simulate.settle import GROUP, SettleOptions, settle, settle_batch
 from analogep.simulate.transient import breakpoints, dense_transient, to_dataset, transient
 
 TAU = SCALE.seconds
@@ -214,6 +215,48 @@ def test_batches_are_the_same_as_one_by_one():
             np.testing.assert_allclose(batch.v[bus][k], one.v[bus], rtol=0, atol=1e-12)
         np.testing.assert_allclose(batch.time[k], one.time, rtol=1e-9)
         assert int(batch.steps[k]) == int(one.steps)
+
+
+def test_settling_a_batch_with_common_steps():
+    """Groups of unequal filling, extra currents, starts; each sample as if it were alone."""
+    circuit = Circuit(saturating(), SCALE)
+    rng = np.random.default_rng(0)
+    count = GROUP + 3
+    inputs, pushed = 0.1 * rng.normal(size=(count, 2)), 1e-7 * rng.normal(size=(count, 2))
+    start = {"z": 0.05 * rng.normal(size=(count, 2))}
+    batch = settle_batch(circuit, {"in": inputs}, circuit.theta, sources={"a": pushed}, v0=start)
+    assert batch.residual.shape == batch.converged.shape == batch.steps.shape == (count,)
+    assert batch.require("the batch") is batch
+    for k in range(count):
+        given = {"sources": {"a": pushed[k]}, "v0": {"z": start["z"][k]}}
+        one = settle(circuit, {"in": inputs[k]}, circuit.theta, **given)
+        for bus in one.v:
+            np.testing.assert_allclose(batch.v[bus][k], one.v[bus], rtol=0, atol=1e-12)
+    short = settle_batch(circuit, {"in": inputs}, circuit.theta, options=SettleOptions(horizon=0.3))
+    assert not bool(short.converged.any())
+    with pytest.raises(ValueError, match="same leading axis"):
+        settle_batch(circuit, {"in": inputs}, circuit.theta, sources={"a": pushed[:2]})
+
+
+def test_cascade_with_a_pole_of_its_own_for_every_node():
+    """Unequal time constants on buses as wide as the method has stages, in the cells and in the states."""
+    rng = np.random.default_rng(1)
+    buses = {name: Bus((STAGES,)) for name in ("in", "z", "a")}
+    arrays = {"w": 2e-6 * rng.normal(size=(STAGES, STAGES)), "x": 1e-5 * np.eye(STAGES)}
+    netlist = Netlist(buses, {}, arrays).add(
+        VSource("in", "in", 0.1 * rng.normal(size=STAGES)),
+        Crossbar("x", "in", "z", "x"),
+        Activation("act", ("z",), "a", 1e-5, 0.1, kind="tanh"),
+        Crossbar("w", "a", "z", "w"),
+        *load("z", 1e-5 * np.linspace(1, 2, STAGES)),
+        *load("a", farads=1e-14 * np.geomspace(1e-3, 1e-1, STAGES)),
+    )
+    times = np.geomspace(1e-3, 5, 40) * TAU
+    _, tight = run(netlist, times, solver="tsit5", rtol=1e-10)
+    circuit, waves = run(netlist, times, solver="cascade", rtol=1e-8)
+    assert circuit.core == ("z",)
+    for bus, wave in tight.v.items():
+        np.testing.assert_allclose(waves.v[bus], wave, rtol=0, atol=1e-7 * 0.1)
 
 
 def test_dense_output_anywhere_between_the_steps():

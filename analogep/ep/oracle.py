@@ -131,7 +131,7 @@ def circuit_bptt(
     def loss(theta, x):
         solution = diffrax.diffeqsolve(
             packed_rate(circuit),
-            make_solver("auto", circuit),
+            make_solver("auto", circuit, rtol=rtol, fixed=True),
             t0=0.0,
             t1=horizon,
             dt0=1e-3,

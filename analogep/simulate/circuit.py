@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 
 import jax.numpy as jnp
@@ -20,6 +21,13 @@ from analogep.netlist.waveforms import PWL, Pulse
 from analogep.simulate.forward_only import forward_only as forward_only_barrier
 from analogep.simulate.system import System
 from analogep.units import Scale
+
+OutputStage = Callable[[str, Array, Array], Array]
+
+
+def at_rest(bus: str, inflow: Array, load: Array) -> Array:
+    """Voltage of an output stage at rest."""
+    return inflow / load
 
 
 def _no_barrier(tree):
@@ -83,11 +91,11 @@ class Evaluation:
         theta: Parameters,
         t: Array | float = 0.0,
         sources: Voltages | None = None,
-        loads: Voltages | None = None,
+        stage: OutputStage = at_rest,
     ) -> tuple[dict[str, Array], Currents]:
         """Voltages of all buses, and the currents that leave the unknown ones.
 
-        `loads` are extra conductances to ground at dependent buses: the companion models of an implicit step.
+        `stage` gives the voltage of a dependent bus from its name, the current into it and its conductance to ground.
         """
         unknowns, x, theta, pushed = self.barrier((dict(unknowns), dict(x), dict(theta), dict(sources or {})))
         v: dict[str, Array] = {
@@ -100,8 +108,7 @@ class Evaluation:
             if isinstance(step, str):
                 if step not in v:  # not forced: an output stage at rest
                     inflow = pushed.get(step, 0.0) - leaving.pop(step, 0.0)
-                    load = self.load(step, theta) + (loads[step] if loads and step in loads else 0.0)
-                    v[step] = jnp.broadcast_to(inflow / load, self.shapes[step])
+                    v[step] = jnp.broadcast_to(stage(step, inflow, self.load(step, theta)), self.shapes[step])
                 continue
             for bus in step.forces:
                 v[bus] = jnp.broadcast_to(step.forced(v, theta, t), self.shapes[bus])
@@ -263,6 +270,18 @@ class Circuit(System):
             for bus in part
         }
         return tuple(bus for bus in self.states if bus in cyclic) or tuple(self.states)
+
+    @cached_property
+    def acting(self) -> Circuit:
+        """The part on feedback loops, and what drives it; the rest, such as the readout, only follows."""
+        graph = nx.DiGraph(self.netlist.graph())
+        acting = set(self.loops).union(*(nx.ancestors(graph, bus) for bus in self.loops))
+        if self.floating or acting.issuperset(self.states):
+            return self
+        kept = {e.name: e for e in self.netlist if acting.issuperset({*e.terminals.values()} - {GROUND})}
+        buses = {name: bus for name, bus in self.netlist.buses.items() if name in acting}
+        netlist = replace(self.netlist, buses=buses, elements=kept)
+        return Circuit(netlist, self.scale, forward_only=self._barrier is forward_only_barrier)
 
     @cached_property
     def has_corners(self) -> bool:

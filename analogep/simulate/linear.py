@@ -12,7 +12,10 @@ from analogep.simulate.circuit import Circuit, Evaluation
 from analogep.simulate.system import System
 
 DENSE_LIMIT = 2048
-"""Largest reduced matrix that is factorized; above it GMRES works on products."""
+"""Largest reduced matrix that is factorized for many right-hand sides; above it GMRES works on products."""
+
+NEWTON_LIMIT = 64
+"""The same for the one right-hand side of a Newton step."""
 
 Solve = Callable[[Currents], dict[str, jax.Array]]
 
@@ -60,24 +63,27 @@ class Reduced:
             return self.flatten(self.evaluate(self.unflatten(flat), x, theta, sources)[1])
 
         now, along = jax.linearize(leaving, core)
-        return now, -self.inverse(along)(now)
+        return now, -self.inverse(along, limit=NEWTON_LIMIT, tolerance=1e-4)(now)
 
-    def inverse(self, along: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    def inverse(
+        self, along: Callable[[Array], Array], *, limit: int = DENSE_LIMIT, tolerance: float = 1e-12
+    ) -> Callable[[Array], Array]:
         """vector -> G_reduced^-1 vector, for G_reduced given by its products `along`.
 
-        A dense factorization, or GMRES above DENSE_LIMIT.
+        A dense factorization, or GMRES to the relative `tolerance` for more than `limit` states.
         """
         scale, size = self.system.scale.siemens, sum(bus.size for bus in self.buses.values())
         if not size:
             return lambda rhs: rhs
-        if size <= DENSE_LIMIT:
+        if size <= limit:
             factors = jax.scipy.linalg.lu_factor(jax.vmap(along, out_axes=1)(jnp.eye(size)) / scale)
             return lambda rhs: jax.scipy.linalg.lu_solve(factors, rhs / scale)
 
         def scaled(rhs: Array) -> Array:
             return along(rhs) / scale
 
-        return lambda rhs: jax.scipy.sparse.linalg.gmres(scaled, rhs / scale, tol=1e-12, restart=60, maxiter=40)[0]
+        options = {"tol": tolerance, "restart": 30, "maxiter": 80, "solve_method": "incremental"}
+        return lambda rhs: jax.scipy.sparse.linalg.gmres(scaled, rhs / scale, **options)[0]
 
 
 def linear_response(system: System, v: Voltages, x: Voltages, theta: Parameters) -> Solve:

@@ -10,12 +10,17 @@ from typing import Literal, NamedTuple
 import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from analogep.errors import ConvergenceError
 from analogep.netlist._types import Array, Parameters, Voltages
-from analogep.simulate.cascade import solver
+from analogep.simulate.cascade import controller, solver
+from analogep.simulate.circuit import Circuit
 from analogep.simulate.linear import Reduced, Solve
 from analogep.simulate.system import System
+
+GROUP = 8
+"""Samples that a batch settles together: enough to fill the kernels, few enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +120,93 @@ def settle_near(
     inverse : approximate solve with G, as `linear_response` gives about a state nearby; polishing then takes chord
         steps with it. None takes Newton steps on the feedback buses.
     """
-    start = system.pack({name: jnp.asarray(value) for name, value in (system.zeros() | dict(v0 or {})).items()})
+    start = {name: jnp.asarray(value) for name, value in (system.zeros() | dict(v0 or {})).items()}
     reached, time, steps = _integrate(system, start, x, theta, sources, options)
+    return _finish(system, start, reached, x, theta, sources, inverse, options, time, steps)
+
+
+@partial(jax.jit, static_argnames=("system", "options"))
+def settle_batch(
+    system: System,
+    x: Voltages,
+    theta: Parameters,
+    *,
+    v0: Voltages | None = None,
+    sources: Voltages | None = None,
+    options: SettleOptions = SettleOptions(),
+) -> Settled:
+    """Settle samples side by side, in groups of `GROUP` with common steps; under vmap each would wait for the slowest.
+
+    Steps are controlled by the worst sample of a group, and end when all have come near to rest; each is then polished
+    by itself, so states agree with those of `settle` to its tolerance.
+
+    Parameters
+    ----------
+    x, sources, v0 : as for `settle`, every array with a leading axis of samples.
+
+    Returns
+    -------
+    Every field has a leading axis of samples; `steps` and `time` are those of the group.
+
+    Raises
+    ------
+    ValueError
+        If the arrays disagree in the number of samples.
+    """
+    given = (dict(v0 or {}), dict(x), dict(sources or {}))
+    samples = common_samples(given)
+    groups = -(-samples // GROUP)
+    size = -(-samples // groups)
+    # the last group is filled up with copies of the last sample
+    taken = np.minimum(np.arange(groups * size), samples - 1).reshape(groups, size)
+
+    def group(given: tuple[Voltages, Voltages, Voltages]) -> Settled:
+        v0, x, sources = given
+        zeros = {name: jnp.zeros((size, *bus.shape)) for name, bus in system.states.items()}
+        start = {**zeros, **v0}
+        reached, time, steps = _integrate(system, start, x, theta, sources, options)
+
+        def finish(start: Voltages, reached: Voltages, x: Voltages, sources: Voltages) -> Settled:
+            return _finish(system, start, reached, x, theta, sources, None, options, time, steps)
+
+        return jax.vmap(finish)(start, reached, x, sources)
+
+    done = jax.lax.map(group, jax.tree.map(lambda leaf: jnp.asarray(leaf)[taken], given))
+    return jax.tree.map(lambda leaf: leaf.reshape(groups * size, *leaf.shape[2:])[:samples], done)
+
+
+def common_samples(given: object) -> int:
+    """Length of the leading axis that all arrays share.
+
+    Raises
+    ------
+    ValueError
+        If they do not share one.
+    """
+    counts = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(given)}
+    if len(counts) != 1 or () in counts:
+        raise ValueError(f"all arrays of a batch must have the same leading axis of samples; found {sorted(counts)}")
+    return counts.pop()[0]
+
+
+def _finish(
+    system: System,
+    v0: Voltages,
+    reached: Voltages,
+    x: Voltages,
+    theta: Parameters,
+    sources: Voltages | None,
+    inverse: Solve | None,
+    options: SettleOptions,
+    time: Array,
+    steps: Array,
+) -> Settled:
+    """One sample, polished and judged."""
+    if missing := set(system.states) - set(reached):
+        core = Reduced(system)
+        follows = core.evaluate({name: reached[name] for name in core.core}, x, theta, sources)[0]
+        reached = {**reached, **{name: follows[name] for name in missing}}
+    start, reached = system.pack(v0), system.pack(reached)
     v, residual = _polish(system, reached, x, theta, sources, inverse, options)
     # polishing may only finish what integration began: a state that it has to carry far was not approached
     near = 0.05 * jnp.linalg.norm(v - start) + options.tolerance * jnp.linalg.norm(v)
@@ -125,39 +215,54 @@ def settle_near(
 
 
 def packed_rate(system: System, *, still: bool = False) -> diffrax.ODETerm:
-    """dv/d(t/tau) of the packed state, with args (x, theta, sources); `still` holds waveforms at t = 0."""
+    """dv/d(t/tau) of the packed state, with args (x, theta, sources); `still` holds waveforms at t = 0.
+
+    A batch is a state [samples, states], with x and sources that have the same leading axis.
+    """
     tau = system.scale.seconds
     clock = 0.0 if still else tau
 
     def rate(s, y, args):
         x, theta, sources = args
-        return system.pack(system.rate(system.unpack(y), x, theta, s * clock, sources)) * tau
+
+        def one(y, x, sources):
+            return system.pack(system.rate(system.unpack(y), x, theta, s * clock, sources)) * tau
+
+        return (jax.vmap(one) if y.ndim > 1 else one)(y, x, sources)
 
     return diffrax.ODETerm(rate)
 
 
 def _integrate(
-    system: System, start: Array, x: Voltages, theta: Parameters, sources: Voltages | None, options: SettleOptions
-) -> tuple[Array, Array, Array]:
-    def residual(y: Array) -> Array:
-        return system.residual(system.pack(system.current(system.unpack(y), x, theta, 0.0, sources)), y)
+    system: System, v0: Voltages, x: Voltages, theta: Parameters, sources: Voltages | None, options: SettleOptions
+) -> tuple[dict[str, Array], Array, Array]:
+    """Voltages reached, time and steps; of one sample, or of a batch with a leading axis."""
+    # what only follows the rest, such as the readout, is left out: it takes no part in settling
+    part = system.acting if isinstance(system, Circuit) else system
+    each = jax.vmap if any(jnp.ndim(v0[name]) > len(bus.shape) for name, bus in part.states.items()) else (lambda f: f)
+    start = each(part.pack)({name: v0[name] for name in part.states})
+    left = set(system.states) - set(part.states)
+    inside = {bus: current for bus, current in (sources or {}).items() if bus not in left}
 
-    goal = jnp.maximum(jnp.minimum(options.approach, 1e-3 * residual(start)), options.tolerance)
+    def residual(y: Array, x: Voltages, sources: Voltages) -> Array:
+        return part.residual(part.pack(part.current(part.unpack(y), x, theta, 0.0, sources)), y)
+
+    goal = jnp.clip(1e-3 * each(residual)(start, x, inside), options.tolerance, options.approach)
     solution = diffrax.diffeqsolve(
-        packed_rate(system, still=True),
-        solver(options.solver, system, still=True),
+        packed_rate(part, still=True),
+        solver(options.solver, part, rtol=options.rtol, still=True),
         t0=0.0,
         t1=options.horizon,
         dt0=1e-3,  # the controller finds its own step; probing for one would cost two more evaluations to compile
         y0=start,
-        args=(x, theta, sources),
-        stepsize_controller=diffrax.PIDController(rtol=options.rtol, atol=options.rtol * system.scale.volts),
-        event=diffrax.Event(lambda t, y, args, **_: residual(y) <= goal),
+        args=(x, theta, inside),
+        stepsize_controller=controller(part, options.rtol),
+        event=diffrax.Event(lambda t, y, args, **_: jnp.all(each(residual)(y, x, inside) <= goal)),
         max_steps=options.max_steps,
         throw=False,
         adjoint=diffrax.ForwardMode(),
     )
-    return solution.ys[-1], solution.ts[-1], solution.stats["num_steps"]
+    return each(part.unpack)(solution.ys[-1]), solution.ts[-1], solution.stats["num_steps"]
 
 
 def _polish(

@@ -15,6 +15,7 @@ import xarray as xr
 from analogep.errors import ConvergenceError
 from analogep.netlist._types import Array, Parameters, Voltages
 from analogep.netlist.waveforms import Waveform
+from analogep.simulate.cascade import controller
 from analogep.simulate.cascade import solver as make_solver
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.settle import packed_rate
@@ -54,19 +55,19 @@ class DenseWaveforms(NamedTuple):
 def _integrate(system, times, t_end, x, theta, v0, sources, solver, rtol, progress, max_steps, corners):
     """diffrax's solution of the packed state, sampled at `times`, or dense when they are None."""
     tau = system.scale.seconds
-    controller = diffrax.PIDController(rtol=rtol, atol=rtol * system.scale.volts)
+    steps = controller(system, rtol)
     if corners:
-        controller = diffrax.ClipStepSizeController(controller, jump_ts=jnp.asarray(corners) / tau)
+        steps = diffrax.ClipStepSizeController(steps, jump_ts=jnp.asarray(corners) / tau)
     return diffrax.diffeqsolve(
         packed_rate(system),
-        make_solver(solver, system),
+        make_solver(solver, system, rtol=rtol),
         t0=0.0,
         t1=t_end / tau,
         dt0=1e-3,
         y0=system.pack(v0),
         args=(x, theta, sources),
         saveat=diffrax.SaveAt(dense=True) if times is None else diffrax.SaveAt(ts=times / tau),
-        stepsize_controller=controller,
+        stepsize_controller=steps,
         max_steps=max_steps,
         throw=False,
         adjoint=diffrax.ForwardMode(),
