@@ -1,4 +1,4 @@
-"""Compilation time and memory over the size of the model; every size runs in a fresh process."""
+"""Compilation time, settling time and memory over the size of the model; every size runs in a fresh process."""
 
 import json
 import subprocess
@@ -16,31 +16,39 @@ from analogep.models.transformer import EquilibriumTransformer
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.settle import settle
 
-channels = int(sys.argv[1])
-model = EquilibriumTransformer(8, channels, 4, 4 * channels, 100, 1.0, layer_norm_epsilon=0.1)
+tokens, channels, settling = map(int, sys.argv[1:])
+model = EquilibriumTransformer(tokens, channels, 4, 4 * channels, 100, 1.0, layer_norm_epsilon=0.1)
 weights = {k: np.asarray(w) for k, w in model.init(jax.random.key(0)).items()}
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 begin = time.perf_counter()
 compiled = compile_transformer(model, weights)
 circuit = Circuit(compiled.netlist, compiled.scale)
 seconds = time.perf_counter() - begin
-x = {"token": np.zeros((8, model.inputs))}
-x["token"][np.arange(8), np.arange(8)] = 0.1
-v = circuit.zeros()
-jax.block_until_ready(jax.jit(lambda v, theta: circuit.current(v, x, theta))(v, circuit.theta))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-count = sum(int(np.size(w)) for w in weights.values())
-print(json.dumps({"conductances": count, "seconds": seconds, "kilobytes": peak, "base": base}))
+x = {"token": np.zeros((tokens, model.inputs))}
+x["token"][np.arange(tokens), np.arange(tokens)] = 0.1
+theta = jax.tree.map(jax.numpy.asarray, circuit.theta)
+out = {"conductances": sum(int(np.size(w)) for w in weights.values()), "seconds": seconds, "base": base}
+if settling:
+    settled = jax.block_until_ready(settle(circuit, x, theta)).require("the block")  # compile
+    begin = time.perf_counter()
+    jax.block_until_ready(settle(circuit, x, theta))
+    out |= {"settle": time.perf_counter() - begin, "steps": int(settled.steps), "residual": float(settled.residual)}
+else:
+    v = circuit.zeros()
+    jax.block_until_ready(jax.jit(lambda v, theta: circuit.current(v, x, theta))(v, theta))
+out["kilobytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps(out))
 """
 
 
-def measure(channels: int) -> dict[str, float]:
-    run = subprocess.run([sys.executable, "-c", PROGRAM, str(channels)], capture_output=True, text=True, check=True)
+def measure(tokens: int, channels: int, *, settling: bool = False) -> dict[str, float]:
+    sizes = (str(tokens), str(channels), str(int(settling)))
+    run = subprocess.run([sys.executable, "-c", PROGRAM, *sizes], capture_output=True, text=True, check=True)
     return json.loads(run.stdout)
 
 
 def test_compilation_and_memory(row, benchmark):
-    sizes = [measure(channels) for channels in (96, 280, 400, 560, 800)]
+    sizes = [measure(8, channels) for channels in (96, 280, 400, 560, 800)]
     big = next(s for s in sizes if s["conductances"] >= 1e6)
     row("compile and assemble, 1e6 conductances", f"{big['seconds']:.2f} s", "< 10 s", f"{big['conductances']:.3g}")
     first, last = sizes[-3], sizes[-1]
@@ -56,4 +64,24 @@ def test_compilation_and_memory(row, benchmark):
             f"{size['conductances']:.3g}: {per:.0f} B each",
         )
     row("memory per further conductance", f"{slope:.0f} B", "constant", "")
-    benchmark.pedantic(lambda: measure(96), rounds=1)
+    benchmark.pedantic(lambda: measure(8, 96), rounds=1)
+
+
+def test_settling_over_size(row):
+    sizes = [measure(64, channels, settling=True) for channels in (80, 280, 900)]
+    per = [size["settle"] / size["conductances"] for size in sizes]
+    for size, each in zip(sizes, per, strict=True):
+        row(
+            f"settle 64 tokens, {size['conductances']:.2g} conductances",
+            f"{each * 1e6:.2f} us each",
+            "flat within 2x",
+            f"{size['settle']:.2f} s, {size['steps']} steps, residual {size['residual']:.0e}, "
+            f"{size['kilobytes'] / 1024:.0f} MB",
+        )
+    row("settle time per conductance, largest over smallest", f"{max(per) / min(per):.2f}x", "<= 2x", "")
+    grown = (sizes[-1]["kilobytes"] - sizes[-2]["kilobytes"]) * 1024
+    row(
+        "memory per further conductance, settling",
+        f"{grown / (sizes[-1]['conductances'] - sizes[-2]['conductances']):.0f} B",
+        "constant",
+    )

@@ -21,6 +21,16 @@ pytestmark = [pytest.mark.bench, pytest.mark.spice]
 
 SPAN, RTOL, ROUNDS = 20.0, 1e-6, 3
 
+LARGER = ("model.tokens=12", "model.channels=24", "model.ffn=48")
+
+CASES = [
+    ("ideal", 0.1, 1000, ()),
+    ("parasitic", 1e-2, 300, ()),
+    ("parasitic", 1e-3, 100, ()),
+    ("parasitic", 1e-4, 100, ()),
+    ("parasitic", 1e-3, 100, LARGER),
+]
+
 
 def seconds(job) -> tuple[float, object]:
     begin = time.perf_counter()
@@ -28,9 +38,9 @@ def seconds(job) -> tuple[float, object]:
     return time.perf_counter() - begin, value
 
 
-@pytest.mark.parametrize(("level", "epsilon", "target"), [("ideal", 0.1, 1000), ("parasitic", 1e-2, 300)])
-def test_free_phase_against_ngspice(level, epsilon, target, row, benchmark):
-    problem = build(load_spec(None, [f"compile.level={level}", f"compile.epsilon={epsilon}"]))
+@pytest.mark.parametrize(("level", "epsilon", "target", "model"), CASES)
+def test_free_phase_against_ngspice(level, epsilon, target, model, row, benchmark):
+    problem = build(load_spec(None, [f"compile.level={level}", f"compile.epsilon={epsilon}", *model]))
     compiled = problem.compiled()
     circuit = Circuit(compiled.netlist, compiled.scale)
     x, theta, tau = first_sample(problem), circuit.theta, compiled.scale.seconds
@@ -48,7 +58,7 @@ def test_free_phase_against_ngspice(level, epsilon, target, row, benchmark):
 
     waveforms(), at_rest()  # compile
     ratios, rest, ours, theirs = [], [], [], []
-    for _ in range(ROUNDS):
+    for _ in range(1 if model else ROUNDS):
         reference, plots = seconds(lambda: run_deck(deck))
         mine = statistics.median(seconds(waveforms)[0] for _ in range(5))
         ratios.append(reference / mine)
@@ -68,4 +78,9 @@ def test_free_phase_against_ngspice(level, epsilon, target, row, benchmark):
         f"{statistics.median(ours) * 1e3:.1f} ms against {statistics.median(theirs):.1f} s; end error "
         f"{np.abs(own - last).max() / scale:.0e} and {np.abs(spice - last).max() / scale:.0e}",
     )
-    row(f"free phase to rest, {level}, eps {epsilon:g}", f"{statistics.median(rest):.0f}x", f">= {target}x", "")
+    row(
+        f"free phase to rest, {level}, eps {epsilon:g}, {primitives(netlist)} elements",
+        f"{statistics.median(rest):.0f}x",
+        f">= {target}x",
+        "",
+    )
