@@ -9,6 +9,7 @@ import networkx as nx
 
 from analogep.errors import NetlistError
 from analogep.netlist.checks import check_elements
+from analogep.netlist.devices.device import Device
 from analogep.netlist.element import GROUND, Element
 from analogep.netlist.elements import CCCS, VCCS, Capacitor, Coupling, Inductor, ISource
 from analogep.netlist.elements.behavioral import BSource
@@ -21,6 +22,8 @@ def check(netlist: Netlist) -> None:
     Checked in turn: elements are sound and refer to elements that exist; no loop of voltage-defined branches, in which
     currents are undetermined; every node has a path to ground that direct current can take.
     """
+    if not netlist.buses:
+        raise NetlistError("the circuit has no node but ground; there is nothing to simulate")
     check_elements(netlist)
     branches = {e.branch for e in netlist if e.branch is not None}
     for element in netlist:
@@ -86,9 +89,8 @@ def _joined(element: Element) -> Iterator[tuple[str, str]]:
         return
     if isinstance(element, Capacitor | ISource | CCCS | Coupling):
         return
-    if isinstance(element, BSource) and element.current is not None:
-        reads = set(element.expression.nodes)
-        if {element.a, element.b} & reads:
+    if isinstance(element, BSource):
+        if element.voltage is not None or {element.a, element.b} & set(element.expression.nodes):
             yield element.a, element.b
         return
     ends = _conducting(element)
@@ -114,3 +116,21 @@ def _check_paths(netlist: Netlist) -> None:
                 f"node {bus!r} floats: no direct current can reach ground from it (it touches {touching}); add a "
                 "resistor to ground"
             )
+
+
+def islands(netlist: Netlist) -> list[set[str]]:
+    """Groups of nodes that only inductors and current sources join to the rest, ground left out of the account.
+
+    The common voltage of such a group is no function of what is stored, but follows from derivatives of currents
+    (index 2: Estevez Schwarz and Tischendorf 2000, LI cutsets): it may jump where a current has a corner.
+    """
+    joined = nx.Graph()
+    joined.add_nodes_from([GROUND, *netlist.buses])
+    for element in netlist:
+        if isinstance(element, Capacitor):
+            joined.add_edge(element.a, element.b)
+        elif isinstance(element, Device):
+            nx.add_path(joined, element.unknowns.values())
+        elif not isinstance(element, Inductor):
+            joined.add_edges_from(_joined(element))
+    return [group for group in nx.connected_components(joined) if GROUND not in group]

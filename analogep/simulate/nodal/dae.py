@@ -99,6 +99,7 @@ class Implicit(diffrax.AbstractAdaptiveSolver):
         lacking = gain * h * (jnp.asarray(_TABLEAU.b_error) @ slopes)
         safe = jnp.where(ok, values, jnp.asarray(pattern.rows == pattern.columns, float))
         error = pattern.solve(*jax.lax.stop_gradient((safe, jnp.where(ok, lacking, 0.0))))
+        error = error - jnp.append(error, 0.0)[self.nodal.references]
         error = jnp.where(ok & jnp.all(jnp.isfinite(error)), error, jnp.inf)  # without a solution, a smaller step
         dense = {"y0": y0, "middle": xs[1], "y1": xs[-1]}
         return xs[-1], error, dense, (q1, slopes[-1]), diffrax.RESULTS.successful

@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analogep.errors import ConvergenceError, NetlistError
+from analogep.errors import ConvergenceError
 from analogep.netlist._types import Array, Parameters
+from analogep.simulate.nodal.conditions import free_conditions
+from analogep.simulate.nodal.failures import KLU_ERRORS, is_singular, singular, without_number
 from analogep.simulate.nodal.newton import Root, differentiable, newton
-from analogep.simulate.nodal.system import Nodal, linearized, stamp
+from analogep.simulate.nodal.system import Nodal, stamp
 
 VOLTS, AMPERES = 1e-12, 1e-18
 """Steps of an unknown that count as zero, beside 1e-9 of its value."""
@@ -97,7 +99,8 @@ def find(
     def residual(x: Array) -> Array:
         return _residual(nodal, nodal.stamp(x, theta, t), x, off, homotopy, held)
 
-    root = newton(equations, pattern, jax.lax.stop_gradient(guess), absolute=tolerances(nodal), junctions=nodal.junctions, most=most)
+    start, zero = jax.lax.stop_gradient(guess), tolerances(nodal)
+    root = newton(equations, pattern, start, absolute=zero, junctions=nodal.junctions, most=most)
     return root._replace(x=differentiable(root, residual, pattern))
 
 
@@ -123,21 +126,18 @@ def operating_point(
     ConvergenceError
         If no method converges; the message names the node that is farthest from a solution.
     NetlistError
-        If a matrix is singular whatever is tried, or a held node is not in the circuit.
+        If a matrix is singular whatever is tried, a held node is not in the circuit, or a source fixes it elsewhere.
     """
     theta = nodal.theta if theta is None else theta
     start = jnp.zeros(nodal.size) if guess is None else jnp.asarray(guess, float)
-    first = _held(nodal, {**(nodesets or {}), **(held or {})})
-    last = _held(nodal, held or {})
+    fixed = free_conditions(nodal, held or {}, theta, t)
     if nodesets:
-        start = _solved(nodal, theta, start, t, first).x
-    return _solved(nodal, theta, start, t, last)
+        first = free_conditions(nodal, {**fixed, **nodesets}, theta, t, strict=False)
+        start = _solved(nodal, theta, start, t, _held(nodal, first)).x
+    return _solved(nodal, theta, start, t, _held(nodal, fixed))
 
 
 def _held(nodal: Nodal, values: Mapping[str, float]) -> Held | None:
-    unknown = [name for name in values if name not in nodal.nodes]
-    if unknown:
-        raise NetlistError(f"initial condition for node {unknown[0]!r}, which is not in the circuit")
     if not values:
         return None
     mask, value = np.zeros(nodal.size, bool), np.zeros(nodal.size)
@@ -153,14 +153,13 @@ def _solved(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held 
         "source stepping": _source_stepping,
         "pseudo-transient": _pseudo_transient,
     }
-    iterations, singular, best = 0, 0, None
+    iterations, best = 0, None
     for method, attempt in attempts.items():
         try:
             root, count = attempt(nodal, theta, start, t, held)
-        except jax.errors.JaxRuntimeError as error:  # KLU found no pivot
-            if "singular" not in str(error):
+        except KLU_ERRORS as error:  # KLU found no pivot
+            if not is_singular(error):
                 raise
-            singular += 1
             continue
         iterations += count
         if bool(root.converged):
@@ -168,27 +167,26 @@ def _solved(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held 
             free = np.ones(nodal.size, bool) if held is None else ~np.asarray(held.mask)
             return OperatingPoint(root.x, method, iterations, float(np.max(np.abs(lacking[free]), initial=0.0)))
         best = root
-    if best is None or singular == len(attempts):
-        raise NetlistError(
-            f"the circuit's matrix is singular: {_dependent(nodal, theta, t)}; look for a node without a path to "
-            "ground, or sources in contradiction"
-        )
-    lacking = np.abs(np.asarray(stamp(nodal, best.x, theta, t))) * nodal.is_node
+    if best is None:
+        raise singular("operating point", nodal, None, theta)
     raise ConvergenceError(
         f"no operating point found after {iterations} Newton steps (gmin, source and pseudo-transient stepping "
-        f"included); node {nodal.unknowns[int(np.argmax(lacking))]!r} lacks {lacking.max():.3g} A; give .nodeset values"
+        f"included); {_lacking(nodal, theta, best.x, start, t)}"
     )
 
 
-def _dependent(nodal: Nodal, theta: Parameters, t: float) -> str:
-    """Unknowns that a singular matrix leaves undetermined."""
-    dense = nodal.pattern.dense(linearized(nodal, jnp.zeros(nodal.size), theta, t)[2])
-    if nodal.size > 2000:
-        return f"{nodal.size} unknowns"
-    _, _, vt = np.linalg.svd(dense / (np.abs(dense).max(1, keepdims=True) + 1e-300))
-    weak = np.abs(vt[-1]) > 0.1 * np.abs(vt[-1]).max()
-    names = [name for name, is_weak in zip(nodal.unknowns, weak, strict=True) if is_weak]
-    return "undetermined " + ", ".join(names[:8])
+def _lacking(nodal: Nodal, theta: Parameters, x: Array, start: Array, t: float) -> str:
+    """What keeps x from being a solution, and what to do."""
+    wrong = without_number(nodal, x, theta, t) or without_number(nodal, start, theta, t)
+    if wrong:
+        return f"{wrong} gave no finite number on the way; limit the arguments of its functions"
+    lacking = np.abs(np.asarray(stamp(nodal, x, theta, t)))
+    worst = int(np.argmax(np.where(nodal.is_node, lacking, 0.0)))
+    if lacking[worst] > 0:
+        return f"node {nodal.unknowns[worst]!r} lacks {lacking[worst]:.3g} A; give .nodeset values"
+    worst = int(np.argmax(lacking))
+    missed = f"the equation of {nodal.unknowns[worst]!r} lacks {lacking[worst]:.3g} V"
+    return f"{missed}; look for a loop that contradicts itself"
 
 
 def _direct(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held | None) -> tuple[Root, int]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from analogep.errors import ConvergenceError, NetlistError
+from analogep.errors import NetlistError
 from analogep.netlist.analyses import AC, Analysis, DCSweep, Noise, OperatingPoint, Transient
 from analogep.netlist.elements import Resistor
 from analogep.netlist.elements.sources import Source
@@ -19,7 +19,9 @@ from analogep.simulate.nodal.operating_point import operating_point
 from analogep.simulate.nodal.small_signal import NoiseSpectrum, ac, noise
 from analogep.simulate.nodal.sweep import dc_sweep
 from analogep.simulate.nodal.system import Nodal
-from analogep.simulate.nodal.transient import TransientOptions, initial_state, sampled, transient
+from analogep.simulate.nodal.transient import TransientOptions, initial_state, transient
+
+DEFAULT = TransientOptions()
 
 
 class FileRun:
@@ -31,7 +33,7 @@ class FileRun:
     at_rest : the same with sources at their DC values.
     """
 
-    def __init__(self, file: SpiceFile, options: TransientOptions = TransientOptions(), progress: bool = False) -> None:
+    def __init__(self, file: SpiceFile, options: TransientOptions = DEFAULT, progress: bool = False) -> None:
         self.file, self.options, self.progress = file, options, progress
         self.nodal = Nodal(file.netlist)
         waves = any(e.at_rest() is not e for e in self.nodal.netlist if isinstance(e, Source))
@@ -102,31 +104,33 @@ class FileRun:
         values = np.asarray(ac(self.at_rest, self.rest.x, self.at_rest.theta, frequencies))
         return self._dataset("ac", values, {"frequency": ("frequency", frequencies, {"units": "Hz"})})
 
-    def _transient(self, analysis: Transient, times: np.ndarray | None) -> xr.Dataset:
-        options = TransientOptions(
-            self.options.rtol, self.options.volts, self.options.amperes, analysis.max_step, self.options.max_steps
-        )
-        nodal, theta = self.nodal, self.nodal.theta
+    def waves(self, analysis: Transient, stops: Sequence[float] = ()) -> xr.Dataset:
+        """A transient at the integrator's own steps from t = 0 on, some of which end at `stops` (seconds)."""
+        given = self.options
+        options = TransientOptions(given.rtol, given.volts, given.amperes, analysis.max_step, given.max_steps)
+        nodal, shortest = self.nodal, min(analysis.step, analysis.stop / 50)
         if analysis.uic:
-            x0 = initial_state(nodal, theta, self.file.initial, 1e-3 * min(analysis.step, analysis.stop / 50))
+            x0 = initial_state(nodal, nodal.theta, self.file.initial, 1e-6 * shortest)
         else:
             x0 = operating_point(nodal, held=self.file.initial, nodesets=self.file.nodesets).x
-        first = min(analysis.step, analysis.stop / 50) / 100
+        found = transient(
+            nodal,
+            analysis.stop,
+            x0=x0,
+            first_step=shortest / 100,
+            options=options,
+            stops=stops,
+            progress=self.progress,
+        )
+        coords = {"time": ("time", found.times, {"units": "s"})}
+        return self._dataset("tran", found.x, coords).assign_attrs(steps=found.steps, rejected=found.rejected)
+
+    def _transient(self, analysis: Transient, times: np.ndarray | None) -> xr.Dataset:
         if times is None:
-            waves = transient(
-                nodal, analysis.stop, x0=x0, first_step=first, options=options, progress=self.progress
-            )
-            kept = waves.times >= analysis.start
-            times, xs = waves.times[kept], waves.x[kept]
-            taken = {"steps": waves.steps, "rejected": waves.rejected}
-        else:
-            xs, reached = sampled(
-                nodal, times, theta, x0, options=options, first_step=first, differentiated=False
-            )
-            if not bool(reached):
-                raise ConvergenceError("the transient did not reach its end; run it without `times` to see where it stops")
-            taken = {}
-        return self._dataset("tran", np.asarray(xs), {"time": ("time", times, {"units": "s"})}).assign_attrs(taken)
+            waves = self.waves(analysis)
+            return waves.isel(time=waves["time"].values >= analysis.start)
+        waves = self.waves(analysis, tuple(map(float, times)))
+        return waves.sel(time=times, method="nearest").assign_coords(time=("time", times, {"units": "s"}))
 
     def _noise(self, analysis: Noise) -> xr.Dataset:
         frequencies = grid(analysis)
@@ -171,13 +175,11 @@ def _steps(start: float, stop: float, step: float) -> np.ndarray:
 
 
 def _noise_variables(spectrum: NoiseSpectrum, frequencies: np.ndarray, unit: str) -> dict[str, Any]:
+    with np.errstate(divide="ignore"):  # where the source does not reach the output
+        referred = spectrum.output / spectrum.gain**2
     variables: dict[str, Any] = {
         "onoise_spectrum": ("frequency", np.sqrt(spectrum.output), {"units": "V/sqrt(Hz)"}),
-        "inoise_spectrum": (
-            "frequency",
-            np.sqrt(spectrum.output) / spectrum.gain,
-            {"units": f"{unit}/sqrt(Hz)"},
-        ),
+        "inoise_spectrum": ("frequency", np.sqrt(referred), {"units": f"{unit}/sqrt(Hz)"}),
     }
     each: dict[str, np.ndarray] = {}
     for (element, kind), share in spectrum.parts.items():
@@ -186,16 +188,16 @@ def _noise_variables(spectrum: NoiseSpectrum, frequencies: np.ndarray, unit: str
     for element, share in each.items():
         variables[f"onoise_{element}"] = ("frequency", np.sqrt(share), {"units": "V/sqrt(Hz)"})
     if len(frequencies) > 1:
-        total = band_power(frequencies, spectrum.output)
-        referred = band_power(frequencies, spectrum.output / spectrum.gain**2)
-        variables["onoise_total"] = ((), np.sqrt(total), {"units": "V"})
-        variables["inoise_total"] = ((), np.sqrt(referred), {"units": unit})
+        for name, density, volts in (("onoise", spectrum.output, "V"), ("inoise", referred, unit)):
+            variables[f"{name}_total"] = ((), np.sqrt(band_power(frequencies, density)), {"units": volts})
     return variables
 
 
 def band_power(frequencies: np.ndarray, density: np.ndarray) -> float:
     """Integral of a density over frequency, a power law between neighbors: exact for white and 1/f noise."""
     f, s = np.asarray(frequencies), np.maximum(np.asarray(density), 1e-300)
+    if not np.isfinite(s).all():
+        return float(np.inf)
     if f[0] <= 0:
         return float(np.trapezoid(s, f))
     slope = np.diff(np.log(s)) / np.diff(np.log(f)) + 1.0
@@ -206,7 +208,7 @@ def band_power(frequencies: np.ndarray, density: np.ndarray) -> float:
     return float(np.sum(s[:-1] * f[:-1] * grown))
 
 
-def run_file(file: SpiceFile, options: TransientOptions = TransientOptions(), progress: bool = False) -> list[xr.Dataset]:
+def run_file(file: SpiceFile, options: TransientOptions = DEFAULT, progress: bool = False) -> list[xr.Dataset]:
     """Every analysis of a SPICE file, in its order."""
     if not file.analyses:
         raise NetlistError("the SPICE file asks for no analysis; add a line such as .op")

@@ -13,6 +13,7 @@ from analogep.errors import NetlistError
 from analogep.netlist._types import Array, Parameters
 from analogep.netlist.elements import ISource
 from analogep.netlist.elements.sources import Source
+from analogep.simulate.nodal.failures import settled, singular_named
 from analogep.simulate.nodal.system import Nodal
 
 
@@ -36,7 +37,6 @@ def unit_stimulus(nodal: Nodal, source: Source) -> np.ndarray:
     return unit
 
 
-@partial(jax.jit, static_argnames=("nodal",))
 def ac(nodal: Nodal, x: Array, theta: Parameters, frequencies: Array) -> Array:
     """Phasors of all unknowns, [frequencies, unknowns].
 
@@ -44,14 +44,25 @@ def ac(nodal: Nodal, x: Array, theta: Parameters, frequencies: Array) -> Array:
     ----------
     x : operating point.
     frequencies : hertz.
+
+    Raises
+    ------
+    NetlistError
+        If the circuit is singular at one of them.
     """
+    with singular_named("AC analysis", nodal, x, theta):
+        return settled(_phasors(nodal, jnp.asarray(x), theta, jnp.asarray(frequencies, float)))
+
+
+@partial(jax.jit, static_argnames=("nodal",))
+def _phasors(nodal: Nodal, x: Array, theta: Parameters, frequencies: Array) -> Array:
     rhs = jnp.asarray(stimulus(nodal))
     _, _, di, dq = nodal.linearized(x, theta)
 
     def at(frequency: Array) -> Array:
         return nodal.pattern.solve(di + 2j * jnp.pi * frequency * dq, rhs)
 
-    return jax.lax.map(at, jnp.asarray(frequencies, float))
+    return jax.lax.map(at, frequencies)
 
 
 class NoiseSpectrum(NamedTuple):
@@ -80,7 +91,7 @@ def noise(
     Raises
     ------
     NetlistError
-        If a node or the source is missing.
+        If a node or the source is missing, or the circuit is singular.
     """
     for node in (output, reference):
         if node != "0" and node not in nodal.nodes:
@@ -89,7 +100,8 @@ def noise(
     if not isinstance(driver, Source):
         raise NetlistError(f"noise input {source!r} is not an independent source of the circuit")
     grid = jnp.asarray(frequencies, float)
-    lam, gain, densities = _spectra(nodal, jnp.asarray(x), theta, grid, output, reference, source)
+    with singular_named("noise analysis", nodal, x, theta):
+        lam, gain, densities = settled(_spectra(nodal, jnp.asarray(x), theta, grid, output, reference, source))
     parts: dict[tuple[str, str], np.ndarray] = {}
     total = np.zeros(len(grid))
     for (names, kind), share in zip(_labels(nodal, x, theta), _shares(lam, densities), strict=True):

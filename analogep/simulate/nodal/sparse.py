@@ -89,8 +89,8 @@ class Pattern:
 def _klu(rows: np.ndarray, columns: np.ndarray, values: Array, rhs: Array, symbol: Any) -> Array:
     """Factorize and solve; entries must be in row order.
 
-    klujax's own `solve_with_symbol` sorts the entries in every call, which at 1e5 of them costs more than the solve; its
-    primitive takes them as they are.
+    klujax's own `solve_with_symbol` sorts the entries in every call, which at 1e5 of them costs more than the solve;
+    its primitive takes them as they are.
     """
     is_complex = jnp.iscomplexobj(values) or jnp.iscomplexobj(rhs)
     primitive = klujax.solve_with_symbol_c128 if is_complex else klujax.solve_with_symbol_f64

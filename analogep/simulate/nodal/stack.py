@@ -71,7 +71,7 @@ class Stack:
         return self._each(lambda e, v: e.charges(v), x, numbers)
 
     def linearized(self, x: Array, numbers: Numbers, t: Array | float) -> tuple[Array, Array, Array, Array]:
-        """Stamp and charges [count, roles], and their derivatives by the element's own unknowns [count, roles, roles]."""
+        """Stamp and charges [count, roles], their derivatives by the element's own unknowns [count, roles, roles]."""
 
         def both(at: Array, numbers: Numbers) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
             value = self._one(lambda e, v: e.stamp(v, {}, t))(at, numbers)

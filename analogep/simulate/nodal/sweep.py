@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from analogep.netlist._types import Array, Parameters
+from analogep.simulate.nodal.failures import KLU_ERRORS, is_singular, settled
 from analogep.simulate.nodal.operating_point import find, operating_point
 from analogep.simulate.nodal.system import Nodal
 
@@ -38,6 +39,8 @@ def dc_sweep(nodal: Nodal, numbers: tuple[str, ...], points: np.ndarray, theta: 
     ------
     ConvergenceError
         If a point has no operating point even by continuation.
+    NetlistError
+        If the circuit is singular at a point.
     """
     theta = nodal.theta if theta is None else theta
 
@@ -45,12 +48,24 @@ def dc_sweep(nodal: Nodal, numbers: tuple[str, ...], points: np.ndarray, theta: 
         return nodal.with_numbers(theta, dict(zip(numbers, point, strict=True)))
 
     first = operating_point(nodal, settings(points[0])).x
-    xs, converged = (np.array(part) for part in _walk(nodal, theta, numbers, jnp.asarray(points), first))
+    xs, converged = _walked(nodal, theta, numbers, points, first)
     while not converged.all():  # continuation takes the point that Newton missed, and the walk goes on from there
         k = int(np.argmin(converged))
         xs[k] = operating_point(nodal, settings(points[k]), guess=xs[k - 1] if k else None).x
         converged[k] = True
         if k + 1 < len(points):
-            rest = _walk(nodal, theta, numbers, jnp.asarray(points[k + 1 :]), jnp.asarray(xs[k]))
-            xs[k + 1 :], converged[k + 1 :] = (np.asarray(part) for part in rest)
+            xs[k + 1 :], converged[k + 1 :] = _walked(nodal, theta, numbers, points[k + 1 :], xs[k])
     return xs
+
+
+def _walked(
+    nodal: Nodal, theta: Parameters, numbers: tuple[str, ...], points: np.ndarray, guess: Array
+) -> tuple[np.ndarray, np.ndarray]:
+    """States and whether each is one; none is where a matrix on the way was singular."""
+    try:
+        xs, converged = settled(_walk(nodal, theta, numbers, jnp.asarray(points), jnp.asarray(guess)))
+        return np.array(xs), np.array(converged)
+    except KLU_ERRORS as error:
+        if not is_singular(error):
+            raise
+        return np.tile(np.asarray(guess), (len(points), 1)), np.zeros(len(points), bool)

@@ -21,7 +21,7 @@ from analogep.netlist.element import GROUND, Element
 from analogep.netlist.elements.sources import Source
 from analogep.netlist.graph import Bus, Netlist
 from analogep.netlist.subcircuit import flatten
-from analogep.simulate.nodal.checks import check
+from analogep.simulate.nodal.checks import check, islands
 from analogep.simulate.nodal.sparse import Pattern
 from analogep.simulate.nodal.stack import Stack, stack
 from analogep.simulate.system import System
@@ -72,6 +72,16 @@ class Nodal(System):
         """Positions of the two unknowns of every exponential junction, [junctions, 2]."""
         pairs = [(self.place[a], self.place[b]) for e in self.netlist for a, b in e.junctions]
         return np.array(pairs, int).reshape(-1, 2)
+
+    @cached_property
+    def references(self) -> np.ndarray:
+        """Place of the unknown against which each unknown's error in time is measured: ground, but within an island of
+        inductors and current sources one of its nodes."""
+        places = np.full(self.size, self.size)
+        for group in islands(self.netlist):
+            inside = sorted(self.place[node] for node in group)
+            places[inside] = inside[0]
+        return places
 
     # numbers of elements
 

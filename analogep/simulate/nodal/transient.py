@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -13,17 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from analogep.errors import ConvergenceError
+from analogep.errors import ConvergenceError, NetlistError
 from analogep.netlist._types import Array, Parameters
 from analogep.netlist.elements import Capacitor, Inductor
 from analogep.netlist.waveforms import Waveform
+from analogep.simulate.nodal.conditions import check_capacitors
 from analogep.simulate.nodal.dae import Implicit
-from analogep.simulate.nodal.newton import newton
-from analogep.simulate.nodal.operating_point import _held, operating_point, tolerances
+from analogep.simulate.nodal.failures import settled, singular_named, without_number
+from analogep.simulate.nodal.newton import Root, newton
+from analogep.simulate.nodal.operating_point import operating_point, tolerances
 from analogep.simulate.nodal.system import Nodal
 
-CHUNK = 1024
-"""Steps that one compiled call takes; a run is as many calls as it needs."""
+CHUNK, NUMBERS = 1024, 4_000_000
+"""Steps that one compiled call takes, and numbers that it returns, at most; a run is as many calls as it needs."""
+SHORTEST = 1e-14
+"""A refused step of this share of the run ends it; corners closer than a hundred of them are one."""
 
 
 @dataclass(frozen=True)
@@ -57,46 +61,64 @@ class Waves(NamedTuple):
 def corners(nodal: Nodal, stop: float) -> tuple[float, ...]:
     """Times at which the waveform of a source has a corner, strictly inside the run."""
     waves = [w for e in nodal.netlist if isinstance(w := getattr(e, "value", None), Waveform)]
-    return tuple(sorted({t for wave in waves for t in wave.breakpoints(stop) if 0 < t < stop}))
+    return _apart([t for wave in waves for t in wave.breakpoints(stop)], stop)
+
+
+def _apart(times: Sequence[float], stop: float) -> tuple[float, ...]:
+    """Those strictly inside the run, rising, without neighbors that differ by rounding."""
+    found: list[float] = []
+    for t in sorted(times):
+        if (t - (found[-1] if found else 0.0)) > 100 * SHORTEST * stop and t < stop * (1 - 100 * SHORTEST):
+            found.append(t)
+    return tuple(found)
 
 
 def initial_state(nodal: Nodal, theta: Parameters, conditions: Mapping[str, float], step: float) -> Array:
-    """State at t = 0 from initial conditions (`uic`): nodes as given and the others 0 V, capacitors and inductors as
-    their `initial` says; then what has no memory is made to fit them, by one implicit Euler step of length `step`."""
-    guess = jnp.zeros(nodal.size)
-    given = _held(nodal, conditions)
-    if given is not None:
-        guess = jnp.where(given.mask, given.value, guess)
+    """State at t = 0 from initial conditions (`uic`).
+
+    As in SPICE, nodes start at their condition or else at 0 V, and a capacitor or an inductor with an `initial` of its
+    own has the charge or flux of that. One implicit Euler step of length `step` keeps all charge and flux, and makes
+    what has no memory fit them.
+
+    Raises
+    ------
+    NetlistError
+        If conditions contradict each other, or name a node that is not in the circuit.
+    ConvergenceError
+        If no state fits them.
+    """
+    check_capacitors(nodal.netlist, conditions)
+    guess, extra = np.zeros(nodal.size + 1), np.zeros(nodal.size + 1)
+    for node, volts in conditions.items():
+        if node not in nodal.nodes:
+            raise NetlistError(f"initial condition for node {node!r}, which is not in the circuit")
+        guess[nodal.place[node]] = volts
     for element in nodal.netlist:
-        value = getattr(element, "initial", None)
-        if value is None:
-            continue
-        if isinstance(element, Inductor):
-            guess = guess.at[nodal.place[element.branch]].set(value)
-        elif isinstance(element, Capacitor):
-            guess = _across(nodal, guess, element, value, conditions)
-    return _euler(nodal, theta, guess, step)
-
-
-def _across(nodal: Nodal, guess: Array, element: Capacitor, volts: float, conditions: Mapping[str, float]) -> Array:
-    """The capacitor's voltage, put on the terminal that no initial condition holds."""
-    full = jnp.append(guess, 0.0)
-    a, b = nodal.place[element.a], nodal.place[element.b]
-    if element.a != "0" and element.a not in conditions:
-        return guess.at[a].set(full[b] + volts)
-    return guess.at[b].set(full[a] - volts) if element.b != "0" else guess
+        if isinstance(element, Inductor) and element.initial is not None:
+            guess[nodal.place[element.branch]] = element.initial
+        elif isinstance(element, Capacitor) and element.initial is not None:
+            a, b = nodal.place[element.a], nodal.place[element.b]
+            lacking = float(nodal.value(f"{element.name}.farads", theta)) * (element.initial - guess[a] + guess[b])
+            extra[a] += lacking
+            extra[b] -= lacking
+    x0 = jnp.asarray(guess[:-1])
+    with singular_named("initial conditions", nodal, x0, theta):
+        root = settled(_euler(nodal, theta, x0, jnp.asarray(extra[:-1]), step))
+    if not bool(root.converged):
+        raise ConvergenceError("no state fits the initial conditions (uic); give .ic values, or leave uic out")
+    return root.x
 
 
 @partial(jax.jit, static_argnames=("nodal",))
-def _euler(nodal: Nodal, theta: Parameters, x0: Array, step: Array | float) -> Array:
-    """One implicit Euler step."""
-    q0 = nodal.charge(x0, theta)
+def _euler(nodal: Nodal, theta: Parameters, x0: Array, extra: Array, step: Array | float) -> Root:
+    """One implicit Euler step from the charges at x0 and some more."""
+    q0 = nodal.charge(x0, theta) + extra
 
     def equations(x: Array) -> tuple[Array, Array]:
         i, q, di, dq = nodal.linearized(x, theta, 0.0)
         return (q - q0) / step + i, di + dq / step
 
-    return newton(equations, nodal.pattern, x0, absolute=tolerances(nodal)).x
+    return newton(equations, nodal.pattern, x0, absolute=tolerances(nodal), junctions=nodal.junctions)
 
 
 def _measured(nodal: Nodal) -> np.ndarray:
@@ -105,22 +127,30 @@ def _measured(nodal: Nodal) -> np.ndarray:
     return np.array([k < len(nodal.nodes) or name in inductors for k, name in enumerate(nodal.unknowns)])
 
 
+class _Controller(diffrax.PIDController):
+    """Gives up when a step is refused that is already short; one that a corner cut short is none of that."""
+
+    def adapt_step_size(self, t0, t1, *rest):
+        keep, *next_step, result = super().adapt_step_size(t0, t1, *rest)
+        hopeless = ~keep & (t1 - t0 < SHORTEST)
+        return keep, *next_step, diffrax.RESULTS.where(hopeless, diffrax.RESULTS.dt_min_reached, result)
+
+
 def _solution(nodal, theta, x0, span, first, options, clock, differentiated, saveat, steps, jumps):
     """diffrax's solution over `span` (units of `clock` seconds)."""
     measured = _measured(nodal)
     absolute = np.where(nodal.is_node, options.volts, options.amperes)
     # the current of a source is a small difference of large ones: rounding must not keep a step from being accepted
     small = np.where(measured, 1e-2 * absolute, np.inf)
-    controller: diffrax.AbstractStepSizeController = diffrax.PIDController(
+    controller: diffrax.AbstractStepSizeController = _Controller(
         rtol=options.rtol,
         atol=absolute,
         dtmax=(np.inf if options.max_step is None else options.max_step / clock),
-        dtmin=1e-14,
         # the worst unknown decides, not the mean: one switching node among many at rest must be resolved
         norm=lambda e: jnp.max(jnp.where(measured, jnp.abs(e), 0.0)),
     )
-    if jumps:
-        controller = diffrax.ClipStepSizeController(controller, jump_ts=jnp.asarray(jumps) / clock)
+    if jumps is not None:
+        controller = diffrax.ClipStepSizeController(controller, jump_ts=jumps / clock)
     return diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: jnp.zeros_like(y)),
         Implicit(nodal, clock, small, differentiated=differentiated),
@@ -137,7 +167,7 @@ def _solution(nodal, theta, x0, span, first, options, clock, differentiated, sav
     )
 
 
-@partial(jax.jit, static_argnames=("nodal", "options", "clock", "steps", "jumps"))
+@partial(jax.jit, static_argnames=("nodal", "options", "clock", "steps"))
 def _chunk(nodal, theta, x0, span, first, options, clock, steps, jumps):
     """At most `steps` steps, all of them kept."""
     saveat = diffrax.SaveAt(steps=True)
@@ -152,6 +182,7 @@ def transient(
     x0: Array | None = None,
     first_step: float | None = None,
     options: TransientOptions = TransientOptions(),
+    stops: Sequence[float] = (),
     progress: bool = False,
 ) -> Waves:
     """Integrate to `stop` seconds and keep every step.
@@ -160,23 +191,29 @@ def transient(
     ----------
     x0 : state at t = 0; the operating point when None.
     first_step : seconds; a millionth of the run when None. The controller finds its own from there.
+    stops : times at which a step must end, so that nothing is interpolated there (seconds).
     progress : a progress bar on stderr.
 
     Raises
     ------
     ConvergenceError
         If the steps become too small or too many; the message has the time reached and the node.
+    NetlistError
+        If a matrix is singular.
     """
     theta = nodal.theta if theta is None else theta
     x = operating_point(nodal, theta).x if x0 is None else x0
     options = _limited(options, stop)
-    jumps = corners(nodal, stop)
+    jumps = _moments(_apart([*corners(nodal, stop), *stops], stop))
+    most = int(np.clip(NUMBERS // nodal.size, 16, CHUNK))
     step = 1e-6 if first_step is None else first_step / stop
     pieces_t, pieces_x = [np.zeros(1)], [np.asarray(x)[None]]
     now, taken, rejected = 0.0, 0, 0
     with tqdm(total=1.0, disable=not progress, desc="transient", unit="run", leave=False) as bar:
         while now < 1.0:
-            done = _chunk(nodal, theta, x, jnp.asarray([now, 1.0]), step, options, stop, CHUNK, jumps)
+            span = jnp.asarray([now, 1.0])
+            with singular_named(f"transient after {now * stop:.6g} s", nodal, x, theta):
+                done = settled(_chunk(nodal, theta, x, span, step, options, stop, most, jumps))
             count = int(done.stats["num_accepted_steps"])
             rejected += int(done.stats["num_rejected_steps"])
             taken += count
@@ -190,7 +227,7 @@ def transient(
             stuck = not count or not bool(jnp.all(jnp.isfinite(x)))
             unfinished = done.result not in (diffrax.RESULTS.successful, diffrax.RESULTS.max_steps_reached)
             if stuck or unfinished or taken > options.max_steps:
-                raise _gave_up(nodal, np.concatenate(pieces_x), now * stop, taken, rejected)
+                raise _gave_up(nodal, theta, np.concatenate(pieces_x)[-2:], now * stop, taken, rejected)
     return Waves(np.concatenate(pieces_t), np.concatenate(pieces_x), taken, rejected)
 
 
@@ -212,16 +249,14 @@ def sampled(
     stop = float(times[-1])
     options = _limited(options, stop)
     first = 1e-6 if first_step is None else first_step / stop
-    jumps, saveat = corners(nodal, stop), diffrax.SaveAt(t1=True)
+    jumps, saveat = _moments(corners(nodal, stop)), diffrax.SaveAt(t1=True)
 
     def interval(carry, ends):
         x, step, fine = carry
-        done = _solution(
-            nodal, theta, x, ends, step, options, stop, differentiated, saveat, options.max_steps, jumps
-        )
+        done = _solution(nodal, theta, x, ends, step, options, stop, differentiated, saveat, options.max_steps, jumps)
         fine = fine & (done.result == diffrax.RESULTS.successful)
         # the last step was cut at the sample, so the next interval starts with the mean of this one's
-        step = 2 * (ends[1] - ends[0]) / jnp.maximum(done.stats["num_accepted_steps"], 1)
+        step = jnp.maximum(2 * (ends[1] - ends[0]) / jnp.maximum(done.stats["num_accepted_steps"], 1), first)
         return (done.ys[-1], step, fine), done.ys[-1]
 
     edges = np.concatenate([[0.0], np.asarray(times) / stop])
@@ -235,10 +270,21 @@ def _limited(options: TransientOptions, stop: float) -> TransientOptions:
     return TransientOptions(options.rtol, options.volts, options.amperes, longest, options.max_steps)
 
 
-def _gave_up(nodal: Nodal, xs: np.ndarray, time: float, taken: int, rejected: int) -> ConvergenceError:
-    moved = np.abs(np.diff(xs[-2:], axis=0)).max(0) if len(xs) > 1 else np.zeros(nodal.size)
-    node = nodal.unknowns[int(np.argmax(moved * nodal.is_node))]
+def _moments(times: Sequence[float]) -> Array | None:
+    return jnp.asarray(times) if times else None
+
+
+def _gave_up(
+    nodal: Nodal, theta: Parameters, last: np.ndarray, time: float, taken: int, rejected: int
+) -> ConvergenceError:
+    """The error at the last two states."""
+    begun = f"the transient gave up at {time:.6g} s after {taken} steps ({rejected} refused)"
+    ahead = 2 * last[-1] - last[0]
+    wrong = without_number(nodal, last[-1], theta, time) or without_number(nodal, ahead, theta, time)
+    if wrong:
+        return ConvergenceError(f"{begun}: {wrong} gives no finite number there; limit the arguments of its functions")
+    moved = np.abs(last[-1] - last[0]) * nodal.is_node
     return ConvergenceError(
-        f"the transient gave up at {time:.6g} s after {taken} steps ({rejected} refused); node {node!r} moved fastest: "
-        "look for a jump that nothing limits there, or loosen rtol"
+        f"{begun}; node {nodal.unknowns[int(np.argmax(moved))]!r} moved fastest: look for a jump that nothing limits "
+        "there, or loosen rtol"
     )

@@ -1,0 +1,112 @@
+"""Every kind of element in every analysis, ours against ngspice."""
+
+import numpy as np
+import pytest
+
+from analogep.netlist.spice.read import read
+from analogep.simulate.deck import LIMITS, simulate_deck
+
+pytestmark = [pytest.mark.spice, pytest.mark.usefixtures("quick_compilation")]
+
+LINEAR = """* R C L K V I E F G H B and X
+.subckt divider in out
+Rt in out 1k
+Rb out 0 3k
+Cb out 0 50p
+.ends
+V1 in 0 dc 0.5 ac 1 sin(0.5 0.4 300k)
+I1 0 e dc 20u ac 10u 30 pulse(20u 120u 0.3u 0.2u 0.2u 0.5u 2u)
+R1 in a 1k
+L1 a 0 200u
+L2 b 0 300u
+K1 L1 L2 0.6
+R2 b c 500
+C1 c 0 200p
+E1 d 0 c 0 2.5
+R3 d e 2k
+C2 e 0 80p
+G1 e 0 c a 0.3m
+V2 e f 0
+R4 f 0 1k
+F1 0 g V2 3
+R5 g 0 700
+C3 g 0 100p
+H1 h 0 V2 2k
+X1 h k divider
+B1 m 0 V=0.3*tanh(2*v(k))+i(V2)*100+0.1*v(in)
+R6 m n 1k
+B2 n 0 I=1m*v(n)*v(n)+0.2m*v(n,k)
+C4 n 0 60p
+"""
+ACTIVE = """* D Q M S with all their charges; the switch open at rest, for in AC ngspice 39 opens a closed one
+.model dd D(IS=1e-14 N=1.1 RS=5 CJO=3p TT=2n)
+.model qn NPN(IS=1e-16 BF=120 VAF=60 RB=50 RE=1 CJE=1p CJC=0.6p TF=0.2n KF=1e-14 AF=1)
+.model mn NMOS(LEVEL=1 VTO=0.6 KP=200u LAMBDA=0.05 GAMMA=0.4 CGSO=0.3n CGDO=0.3n TOX=10n)
+.model sw SW(VT=1.25 VH=0 RON=100 ROFF=1meg)
+Vdd vdd 0 3
+Vin in 0 dc 0.9 ac 1 sin(0.9 0.15 5meg)
+Rin in b 2k
+Q1 c b e qn
+Rc vdd c 2k
+Re e 0 200
+D1 c d dd
+Rd d 0 10k
+Cd d 0 1p
+M1 o d 0 0 mn W=20u L=1u
+Ro vdd o 5k
+Co o 0 0.5p
+S1 o s in 0 sw
+Rs s 0 50k
+"""
+DECKS = {
+    "linear": LINEAR
+    + ".op\n.dc V1 -1 1 0.25\n.dc V1 -1 1 0.5 I1 -0.1m 0.1m 0.1m\n.ac dec 5 1k 10meg\n.noise v(n) V1 dec 5 1k 10meg\n"
+    + ".tran 20n 4u 0 20n\n.end\n",
+    "active": ACTIVE
+    + ".op\n.dc Vin 0 2 0.1\n.dc Vin 0.5 1 0.25 Vdd 2 3 0.5\n.ac dec 3 10k 1g\n.noise v(o) Vin dec 3 100 1g\n"
+    + ".tran 2n 400n 0 2n\n.end\n",
+}
+
+
+@pytest.mark.parametrize("name", DECKS)
+def test_every_analysis_agrees_with_ngspice(name):
+    result = simulate_deck(read(DECKS[name]), "both")
+    kinds = [agreement.kind for agreement in result.agreements]
+    assert kinds == ["op", "dc", "dc", "ac", "noise", "tran"]
+    for agreement in result.agreements:
+        assert agreement.error < LIMITS[agreement.kind], (agreement.analysis, agreement.variable)
+        assert agreement.current_error < LIMITS[agreement.kind], agreement.analysis
+    two = result.datasets[2]
+    assert len(two.dims) == 2
+    assert not any(np.isnan(two[name].values).any() for name in two.data_vars)
+
+
+UIC = """* initial conditions of every kind, some on nodes, some on elements
+V1 in 0 2
+R1 in a 1k
+C1 a 0 1n
+R2 a b 1k
+C2 b c 2n ic=1.5
+R3 c 0 500
+L1 a d 1m ic=2m
+R4 d 0 100
+D1 e 0 dd
+.model dd D(IS=1e-14 CJO=5p)
+R5 b e 5k
+.ic v(a)=0.7 v(b)=-0.2
+.tran 20n 4u 0 20n uic
+.end
+"""
+
+
+def test_initial_conditions_without_an_operating_point():
+    (agreement,) = simulate_deck(read(UIC), "both").agreements
+    assert agreement.error < 1e-4, agreement.variable
+
+
+def test_initial_conditions_held_during_the_operating_point():
+    """`.ic` without `uic`: nodes are held for the operating point and then released."""
+    result = simulate_deck(read(UIC.replace(" uic", "").replace(" ic=1.5", "").replace(" ic=2m", "")), "both")
+    assert result.agreements[0].error < 1e-4
+    start = result.datasets[0].isel(time=0)
+    assert float(start["v(a)"]) == pytest.approx(0.7, abs=1e-2)
