@@ -21,7 +21,7 @@ from analogep.netlist.spice.raw import write_raw
 from analogep.netlist.spice.read import read
 from analogep.netlist.spice.write import write
 from analogep.plot.analysis import draw as draw_analyses
-from analogep.simulate.deck import Backend, Simulated, summary
+from analogep.simulate.deck import Backend, Simulated, short, summary
 from analogep.simulate.deck import simulate_deck as run_deck
 from analogep.simulate.reference import with_inputs
 from analogep.spec import Spec
@@ -92,19 +92,7 @@ def _analysis(line: str, data: xr.Dataset) -> dict[str, Any]:
         key: data.attrs[key] for key in ("method", "iterations", "residual", "steps", "rejected") if key in data.attrs
     }
     points = int(np.prod([data.sizes[d] for d in data.dims], dtype=int))
-    return {"analysis": _short(line), "kind": data.attrs["analysis"], "points": points, "range": ranges, **kept}
-
-
-def _short(line: str) -> str:
-    """An analysis line with its numbers as people write them."""
-
-    def word(text: str) -> str:
-        try:
-            return f"{float(text):g}"
-        except ValueError:
-            return text
-
-    return " ".join(map(word, line.split()))
+    return {"analysis": short(line), "kind": data.attrs["analysis"], "points": points, "range": ranges, **kept}
 
 
 def save(datasets: list[xr.Dataset], path: Path) -> None:

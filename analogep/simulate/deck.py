@@ -180,7 +180,7 @@ def summary(result: Simulated) -> dict[str, Any]:
         "agrees": all(a.agrees for a in each),
         "analyses": [
             {
-                "analysis": a.analysis,
+                "analysis": short(a.analysis),
                 "max_error": a.error,
                 "limit": LIMITS[a.kind],
                 "variable": a.variable,
@@ -192,3 +192,15 @@ def summary(result: Simulated) -> dict[str, Any]:
             for a in each
         ],
     }
+
+
+def short(line: str) -> str:
+    """An analysis line with its numbers as people write them."""
+
+    def word(text: str) -> str:
+        try:
+            return f"{float(text):g}"
+        except ValueError:
+            return text
+
+    return " ".join(map(word, line.split()))
