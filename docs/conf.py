@@ -65,7 +65,8 @@ napoleon_custom_sections = [("Reference", "References")]
 def _sources_digest() -> str:
     """Changes when the package or what draws the figures does."""
     digest = hashlib.sha256()
-    files = [*(ROOT / "analogep").rglob("*.py"), HERE / "figures.py", *(HERE / "examples").glob("*.py")]
+    files = [*(ROOT / "analogep").rglob("*.py"), *HERE.glob("*figures.py"), *(HERE / "examples").glob("*.*")]
+    files += (ROOT / "netlists").glob("*.cir")
     for path in sorted(files):
         digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()

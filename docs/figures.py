@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
+from simulator_figures import FIGURES as SIMULATOR
 
 from analogep.cells import Activation
 from analogep.compile import compile_transformer
@@ -403,7 +404,8 @@ def levels() -> Figure:
     return ax.get_figure(root=True)
 
 
-FIGURES = {f.__name__: f for f in (overview, block, settling, transpose, displacement, growth, cascade, levels)}
+OWN = (overview, block, settling, transpose, displacement, growth, cascade, levels)
+FIGURES = {f.__name__: f for f in OWN} | SIMULATOR
 """File stem -> what draws it."""
 
 
