@@ -83,9 +83,9 @@ def test_a_current_sensed_in_a_missing_source():
 
 def test_what_is_swept_must_exist():
     nodal = Nodal(Netlist({"a": Bus()}).add(Resistor("r", "a", "0", 1.0), VSource("v", "a", 1.0)))
-    with pytest.raises(NetlistError, match="no independent source 'w'.*has v"):
+    with pytest.raises(NetlistError, match=r"no independent source 'w'.*has v"):
         nodal.source_value("w")
-    with pytest.raises(NetlistError, match="no number 'r.ohms'.*r.siemens"):
+    with pytest.raises(NetlistError, match=r"no number 'r.ohms'.*r.siemens"):
         nodal.places("r.ohms")
 
 

@@ -174,6 +174,11 @@ def _chunk(nodal, theta, x0, span, first, options, clock, steps, jumps):
     return _solution(nodal, theta, x0, span, first, options, clock, False, saveat, steps, jumps)
 
 
+def chunk(size: int) -> int:
+    """Steps of one compiled call for a circuit of `size` unknowns."""
+    return int(np.clip(NUMBERS // size, 16, CHUNK))
+
+
 def transient(
     nodal: Nodal,
     stop: float,
@@ -205,7 +210,7 @@ def transient(
     x = operating_point(nodal, theta).x if x0 is None else x0
     options = _limited(options, stop)
     jumps = _moments(_apart([*corners(nodal, stop), *stops], stop))
-    most = int(np.clip(NUMBERS // nodal.size, 16, CHUNK))
+    most = chunk(nodal.size)
     step = 1e-6 if first_step is None else first_step / stop
     pieces_t, pieces_x = [np.zeros(1)], [np.asarray(x)[None]]
     now, taken, rejected = 0.0, 0, 0
