@@ -12,6 +12,7 @@ import xarray as xr
 
 from analogep.errors import NetlistError
 from analogep.files import whole_file
+from analogep.netlist.analyses import OperatingPoint
 from analogep.netlist.elements import ISource, VSource
 from analogep.netlist.graph import node_name
 from analogep.netlist.spice.deck import SpiceFile
@@ -30,8 +31,13 @@ from analogep.verbs import circuit_of
 
 
 def read_deck(path: Path, folder: Path | None, lines: list[str], kinds: set[str]) -> SpiceFile:
-    """A deck with the analyses that are asked for: `lines`, or those of its own of the given kinds (none: all)."""
+    """A deck with the analyses that are asked for: `lines`, or those of its own of the given kinds (none: all).
+
+    A deck that asks for nothing gets its operating point.
+    """
     file = read(path, folder, analyses=lines)
+    if not file.analyses and kinds <= {"op"}:
+        return replace(file, analyses=(OperatingPoint(),))
     if lines or not kinds:
         return file
     analyses = tuple(a for a in file.analyses if a.spice().split()[0].removeprefix(".") in kinds)

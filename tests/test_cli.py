@@ -195,7 +195,7 @@ BAD = [
     (("compile", "--set", "data.text=nowhere.txt"), "nowhere.txt: cannot read the text"),
     (("compile", "--set", "model.checkpoint=nowhere.npz"), "nowhere.npz: no such checkpoint"),
     (("compile", "nowhere.toml"), "nowhere.toml: cannot read the spec"),
-    (("simulate", "amplifier.cir"), r"amplifier\.cir: expected a spec in TOML"),
+    (("diagnose", "amplifier.cir"), r"amplifier\.cir: expected a spec in TOML"),
 ]
 
 
