@@ -7,6 +7,7 @@ from functools import cache
 
 import jax
 import jax.numpy as jnp
+import nodal_cases
 import numpy as np
 import pytest
 from dense_circuits import (
@@ -450,7 +451,7 @@ def covered_classes():
         flat = flatten(netlist)
         inner = [part.subcircuit.netlist for part in netlist if isinstance(part, Instance)]
         found |= {type(part) for some in (netlist, flat, adjoint(flat), *inner) for part in some}
-    return found
+    return found | {type(part) for build in nodal_cases.CASES.values() for part in build().netlist}
 
 
 def concrete_classes(base=Element):

@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analogep.netlist.spice.measure import evaluate
+from analogep.netlist.spice.read import read
+from analogep.simulate.nodal.run import FileRun
+
 HERE = Path(__file__).parent
 DECKS = sorted((HERE.parent / "netlists").glob("*.cir"))
 ELEMENTS = set("rclkviefghbdqmsx")
@@ -66,6 +70,53 @@ def test_ngspice_gives_the_golden_results(deck):
         for name, value in old.get("measures", {}).items():
             error = 10 * old["measure_uncertainty"][name]
             assert new["measures"][name] == pytest.approx(value, rel=1e-5, abs=error)
+
+
+def points(deck: Path, kind: str) -> tuple[float, ...]:
+    """Times at which golden waveforms are kept."""
+    return tuple(next(part for part in stored(deck)["analyses"] if part["kind"] == kind).get("points", ()))
+
+
+def kept(name: str, results, part: dict) -> np.ndarray:
+    """A vector of our results where the golden one is kept."""
+    if name.endswith("noise_spectrum"):
+        values = results[name].values
+    else:
+        inner = name[2:-1].split(",")
+        values = [results[f"{name[0]}({one})"].values for one in inner]
+        values = values[0] - values[1] if len(values) > 1 else values[0]
+    values = np.atleast_1d(values).ravel()
+    return values if "index" not in part else values[part["index"]]
+
+
+LIMITS = {"op": 1e-6, "dc": 1e-6, "ac": 1e-6, "tran": 1e-4}
+RADIANS = {"phase"}
+"""Measures of a phase, which ngspice gives in radians and we in degrees."""
+
+
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize("deck", DECKS, ids=lambda deck: deck.stem)
+def test_our_simulator_gives_the_golden_results(deck):
+    """Voltages and currents to 1e-6, waveforms to 1e-4 of full scale, noise to 1 %; measures like their analysis."""
+    file = read(deck)
+    run = FileRun(file)
+    for analysis, part in zip(file.analyses, stored(deck)["analyses"], strict=True):
+        kind = part["kind"]
+        results = run.waves(analysis, points(deck, kind)) if kind == "tran" else run.run(analysis)
+        sampled = results.sel(time=part["points"], method="nearest") if kind == "tran" else results
+        for name, values in part["vectors"].items():
+            expected, found = numbers(values), kept(name, sampled, part)
+            if kind == "noise":
+                np.testing.assert_allclose(found, expected, rtol=1e-2, err_msg=name)
+                continue
+            known = 10 * part.get("uncertainty", {}).get(name, 0.0) + 1e-15
+            limit = LIMITS[kind] * np.abs(expected).max() + known
+            np.testing.assert_allclose(found, expected, rtol=0, atol=limit, err_msg=name)
+        measured = evaluate(file.measures, {kind: results})
+        for name, value in part.get("measures", {}).items():
+            unit = np.pi / 180 if name in RADIANS else 1.0
+            uncertain = 10 * part["measure_uncertainty"][name] + 1e-6 * abs(value)
+            assert measured[name] * unit == pytest.approx(value, rel=LIMITS[kind], abs=uncertain), name
 
 
 def test_ringing_has_the_closed_form():

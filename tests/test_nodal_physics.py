@@ -1,4 +1,4 @@
-"""Laws of circuits that need no other simulator: Kirchhoff, Tellegen, conservation, closed forms, order of the method."""
+"""Laws of circuits that need no other simulator: Kirchhoff, Tellegen, conservation, closed forms, order."""
 
 import jax.numpy as jnp
 import numpy as np

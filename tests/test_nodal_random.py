@@ -18,7 +18,7 @@ RANGES = {"R": (2, 5), "C": (-12, -9), "L": (-6, -3), "I": (-5, -3), "G": (-5, -
 
 @st.composite
 def circuits(draw):
-    """A tree of resistors to ground keeps every node connected; at most one voltage-defined element a node, so no loop."""
+    """A tree of resistors to ground keeps every node connected; voltage-defined elements form no loop."""
     index = st.integers(0, len(NODES) - 1)
     any_node = st.sampled_from(("0", *NODES))
     value = lambda kind: 10 ** draw(st.floats(*RANGES[kind]))  # noqa: E731

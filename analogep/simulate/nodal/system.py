@@ -76,12 +76,23 @@ class Nodal(System):
     @cached_property
     def references(self) -> np.ndarray:
         """Place of the unknown against which each unknown's error in time is measured: ground, but within an island of
-        inductors and current sources one of its nodes."""
+        inductors and current sources one of its nodes, and itself for one whose error is not measured."""
         places = np.full(self.size, self.size)
         for group in islands(self.netlist):
             inside = sorted(self.place[node] for node in group)
             places[inside] = inside[0]
+        rates = self._rates
+        places[rates] = np.flatnonzero(rates)
         return places
+
+    @cached_property
+    def _rates(self) -> np.ndarray:
+        """Nodes that stand at a derivative: charge is in their equation, but none depends on them."""
+        with jax.ensure_compile_time_eval():
+            slopes = np.asarray(self.linearized(jnp.zeros(self.size), self.theta)[3]) != 0
+        stored, storing = np.zeros(self.size, bool), np.zeros(self.size, bool)
+        stored[self.pattern.rows[slopes]] = storing[self.pattern.columns[slopes]] = True
+        return stored & ~storing & self.is_node
 
     # numbers of elements
 

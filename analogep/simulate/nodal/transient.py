@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import diffrax
 import jax
@@ -128,12 +128,31 @@ def _measured(nodal: Nodal) -> np.ndarray:
 
 
 class _Controller(diffrax.PIDController):
-    """Gives up when a step is refused that is already short; one that a corner cut short is none of that."""
+    """Ends steps at `stops` without leaving slivers before them, and gives up when a short step is refused.
 
-    def adapt_step_size(self, t0, t1, *rest):
-        keep, *next_step, result = super().adapt_step_size(t0, t1, *rest)
-        hopeless = ~keep & (t1 - t0 < SHORTEST)
-        return keep, *next_step, diffrax.RESULTS.where(hopeless, diffrax.RESULTS.dt_min_reached, result)
+    A sliver of a few roundings would divide charges by nothing, and currents would be noise.
+    """
+
+    stops: Any = None
+    """Rising times, the last one the end of the run."""
+
+    def init(self, terms, t0, t1, y0, dt0, args, func, error_order):
+        end, state = super().init(terms, t0, t1, y0, dt0, args, func, error_order)
+        return self._fitted(t0, end), state
+
+    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
+        keep, start, end, jumped, state, result = super().adapt_step_size(
+            t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
+        )
+        result = diffrax.RESULTS.where(~keep & (t1 - t0 < SHORTEST), diffrax.RESULTS.dt_min_reached, result)
+        return keep, start, self._fitted(start, end), jumped, state, result
+
+    def _fitted(self, start, end):
+        """End of a step: at the next stop where it is near, halfway to it where a sliver would remain."""
+        place = jnp.searchsorted(self.stops, start + 10 * SHORTEST, side="right")
+        stop = self.stops[jnp.minimum(place, len(self.stops) - 1)]
+        ahead, step = stop - start, end - start
+        return jnp.where(ahead <= 1.1 * step, stop, jnp.where(ahead < 2 * step, start + ahead / 2, end))
 
 
 def _solution(nodal, theta, x0, span, first, options, clock, differentiated, saveat, steps, jumps):
@@ -146,11 +165,10 @@ def _solution(nodal, theta, x0, span, first, options, clock, differentiated, sav
         rtol=options.rtol,
         atol=absolute,
         dtmax=(np.inf if options.max_step is None else options.max_step / clock),
+        stops=jnp.sort(jnp.append(jumps / clock, span[1])),
         # the worst unknown decides, not the mean: one switching node among many at rest must be resolved
         norm=lambda e: jnp.max(jnp.where(measured, jnp.abs(e), 0.0)),
     )
-    if jumps is not None:
-        controller = diffrax.ClipStepSizeController(controller, jump_ts=jumps / clock)
     return diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: jnp.zeros_like(y)),
         Implicit(nodal, clock, small, differentiated=differentiated),
@@ -209,7 +227,7 @@ def transient(
     theta = nodal.theta if theta is None else theta
     x = operating_point(nodal, theta).x if x0 is None else x0
     options = _limited(options, stop)
-    jumps = _moments(_apart([*corners(nodal, stop), *stops], stop))
+    jumps = jnp.asarray(_apart([*corners(nodal, stop), *stops], stop), float)
     most = chunk(nodal.size)
     step = 1e-6 if first_step is None else first_step / stop
     pieces_t, pieces_x = [np.zeros(1)], [np.asarray(x)[None]]
@@ -254,7 +272,7 @@ def sampled(
     stop = float(times[-1])
     options = _limited(options, stop)
     first = 1e-6 if first_step is None else first_step / stop
-    jumps, saveat = _moments(corners(nodal, stop)), diffrax.SaveAt(t1=True)
+    jumps, saveat = jnp.asarray(corners(nodal, stop), float), diffrax.SaveAt(t1=True)
 
     def interval(carry, ends):
         x, step, fine = carry
@@ -273,10 +291,6 @@ def sampled(
 def _limited(options: TransientOptions, stop: float) -> TransientOptions:
     longest = stop / 50 if options.max_step is None else options.max_step
     return TransientOptions(options.rtol, options.volts, options.amperes, longest, options.max_steps)
-
-
-def _moments(times: Sequence[float]) -> Array | None:
-    return jnp.asarray(times) if times else None
 
 
 def _gave_up(
