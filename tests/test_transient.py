@@ -19,7 +19,7 @@ from analogep.netlist.elements import Capacitor, ISource, Resistor, VSource
 from analogep.netlist.graph import Bus, Netlist
 from analogep.netlist.spice.write import write
 from analogep.netlist.waveforms import Pulse
-from analogep.simulate.cascade import STAGES
+from analogep.simulate.cascade import STAGES, solver
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.ngspice import run_deck
 from analogep.simulate.settle import GROUP, SettleOptions, settle, settle_batch
@@ -266,3 +266,9 @@ def test_dense_output_anywhere_between_the_steps():
         assert float(waves(t)["y"]) == pytest.approx(0.1 * (1 - np.exp(-t / TAU)), abs=1e-7)
     with pytest.raises(ConvergenceError, match="gave up"):
         dense_transient(circuit, 5 * TAU, {}, circuit.theta, rtol=1e-8, max_steps=4)
+
+
+def test_no_dense_jacobian_above_a_few_thousand_states():
+    wide = Netlist({"a": Bus((5000,))}).add(Resistor("r", "a", GROUND, 1e-5), Capacitor("c", "a", GROUND, 1e-14))
+    with pytest.raises(NetlistError, match="5000 states"):
+        solver("kvaerno3", Circuit(wide, SCALE), rtol=1e-6)

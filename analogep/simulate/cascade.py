@@ -31,6 +31,9 @@ STAGES = 5
 ITERATIONS = 10
 """Largest number of corrections of the feedback buses in a step; what is then missing counts as error."""
 
+DENSE_LIMIT = 4096
+"""Largest number of states of which a dense Jacobian is made."""
+
 CLOSE = 0.1
 """Correction, in units of the tolerance, at which the feedback buses count as solved."""
 
@@ -259,7 +262,8 @@ def solver(
     Raises
     ------
     NetlistError
-        If the cascade is asked for a system that is no circuit, or that has capacitors between live nodes.
+        If the cascade is asked for a system that is no circuit, or that has capacitors between live nodes; if a dense
+        Jacobian would be too large.
     """
     if name == "auto":
         stiff = isinstance(system, Circuit) and len(system.core) < len(system.states) and not system.floating
@@ -268,6 +272,12 @@ def solver(
         if not isinstance(system, Circuit) or system.floating:
             raise NetlistError("solver 'cascade' needs a circuit whose capacitors all go to ground; choose 'kvaerno3'")
         return Cascade(system, rtol, rtol * system.scale.volts, still, fixed)
+    size = sum(bus.size for bus in system.states.values())
+    if name == "kvaerno3" and size > DENSE_LIMIT:
+        raise NetlistError(
+            f"solver 'kvaerno3' makes a dense Jacobian of {size} states, above {DENSE_LIMIT}; choose 'cascade' or 'tsit5', "
+            "or simulate the circuit's deck, whose matrices are sparse"
+        )
     return {"tsit5": diffrax.Tsit5, "kvaerno3": diffrax.Kvaerno3}[name]()
 
 
