@@ -53,6 +53,7 @@ class Cell:
     x : the abscissa.
     within : the points that belong to the stated range; all of them by default.
     log : axes with logarithmic scales, of "x" and "y".
+    family : a second variable, whose values give one line each; its name and unit.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Cell:
     curves: tuple[Curve, ...]
     within: Read | None = None
     log: str = ""
+    family: tuple[Read, str] | None = None
 
     def kept(self, d: Data) -> np.ndarray:
         """Which points belong to the stated range."""
@@ -93,8 +95,7 @@ def _output(scale: float, k: int, function: Callable[..., np.ndarray], *options:
 def _outputs(source: str, scale: float, full: float, function: Callable[..., np.ndarray], *options: float):
     """Curves of the four currents i(<source>1) ... i(<source>4)."""
     return tuple(
-        Curve(f"output {k}", _read(f"i({source}{k})"), _output(scale, k, function, *options), full)
-        for k in range(1, 5)
+        Curve(f"output {k}", _read(f"i({source}{k})"), _output(scale, k, function, *options), full) for k in range(1, 5)
     )
 
 
@@ -167,6 +168,7 @@ def _memristor(label: str, source: str, g: float) -> Curve:
     return Curve(label, _read(f"i({source})"), lambda d: g * d["v(te)"], 0.2 * g)
 
 
+COMMON: tuple[Read, str] = (_read("v(c)"), "common mode (V)")
 BENCHES: dict[str, Bench] = {
     "softmax": Bench("softmax.cir", "dc", (
         Cell("softmax_bjt_4", "A", "v_a1 (V)", _read("v(a1)"), _outputs("vy", 10e-6, 10e-6, _softmax, UT)),
@@ -183,9 +185,10 @@ BENCHES: dict[str, Bench] = {
     )),
     "tanh": Bench("tanh.cir", "dc", (
         Cell("tanh_bjt", "A", "v_p − v_n (V)", _pair,
-             (Curve("", _read("i(vy)"), lambda d: 10e-6 * np.tanh(_pair(d) / (2 * UT)), 10e-6),)),
+             (Curve("", _read("i(vy)"), lambda d: 10e-6 * np.tanh(_pair(d) / (2 * UT)), 10e-6),), family=COMMON),
         Cell("tanh_mos", "A", "v_p − v_n (V)", _difference("v(q)", "v(c)"),
-             (Curve("", _read("i(vym)"), lambda d: 10e-9 * np.tanh((d["v(q)"] - d["v(c)"]) / (2 * N * UT)), 10e-9),)),
+             (Curve("", _read("i(vym)"), lambda d: 10e-9 * np.tanh((d["v(q)"] - d["v(c)"]) / (2 * N * UT)), 10e-9),),
+             family=COMMON),
     )),
     "rectifier": Bench("rectifier.cir", "dc", tuple(
         Cell(name, "V", "v_in (V)", _read("v(in)"),
@@ -195,16 +198,18 @@ BENCHES: dict[str, Bench] = {
     "gilbert": Bench("gilbert.cir", "dc", (
         Cell("gilbert_bjt", "A", "v_x (V)", _read("v(x)"), (Curve(
             "", _difference("i(vbp)", "i(vbn)"),
-            lambda d: 10e-6 * np.tanh(d["v(x)"] / (2 * UT)) * np.tanh(d["v(y)"] / (2 * UT)), 10e-6),)),
+            lambda d: 10e-6 * np.tanh(d["v(x)"] / (2 * UT)) * np.tanh(d["v(y)"] / (2 * UT)), 10e-6),),
+             family=(_read("v(y)"), "v_y (V)")),
         Cell("gilbert_mos", "A", "v_x (V)", _read("v(x)"), (Curve(
             "", _difference("i(vmp)", "i(vmn)"), lambda d: 200e-6 / np.sqrt(2) * d["v(x)"] * d["v(y)"],
-            200e-6 / np.sqrt(2) * 0.01),)),
+            200e-6 / np.sqrt(2) * 0.01),),
+             family=(_read("v(y)"), "v_y (V)")),
     )),
     "transconductor": Bench("transconductor.cir", "dc", (
         Cell("transconductor_bjt", "A", "v_p − v_n (V)", _pair,
-             (Curve("", _read("i(vyb)"), lambda d: 10e-6 * _pair(d), 10e-6),)),
+             (Curve("", _read("i(vyb)"), lambda d: 10e-6 * _pair(d), 10e-6),), family=COMMON),
         Cell("ota_mos", "A", "v_p − v_n (V)", _difference("v(q)", "v(c)"),
-             (Curve("", _read("i(vym)"), lambda d: _ota(d["v(q)"] - d["v(c)"]), 20e-6),)),
+             (Curve("", _read("i(vym)"), lambda d: _ota(d["v(q)"] - d["v(c)"]), 20e-6),), family=COMMON),
     )),
     "opamp": Bench("opamp.cir", "dc", (
         Cell("opamp, follower", "V", "v_in (V)", _read("v(in)"), (Curve("", _read("v(out)"), _read("v(in)"), 2.3),),
@@ -221,9 +226,9 @@ BENCHES: dict[str, Bench] = {
     )),
     "mirror": Bench("mirror.cir", "dc", (
         Cell("mirror_bjt", "A", "i_in (A)", _read("i(vib)"), (Curve("", _read("i(vb)"), _read("i(vib)"), 0.0),),
-             log="xy"),
+             log="xy", family=(_read("v(o)"), "v_out (V)")),
         Cell("mirror_mos_cascode", "A", "i_in (A)", _read("i(vim)"),
-             (Curve("", _read("i(vm)"), _read("i(vim)"), 0.0),), log="xy"),
+             (Curve("", _read("i(vm)"), _read("i(vim)"), 0.0),), log="xy", family=(_read("v(om)"), "v_out (V)")),
     )),
     "damping": Bench("damping.cir", "tran", (
         Cell("damping, step", "V", "time (s)", _read("sweep"), (Curve(
