@@ -275,8 +275,8 @@ def solver(
     size = sum(bus.size for bus in system.states.values())
     if name == "kvaerno3" and size > DENSE_LIMIT:
         raise NetlistError(
-            f"solver 'kvaerno3' makes a dense Jacobian of {size} states, above {DENSE_LIMIT}; choose 'cascade' or 'tsit5', "
-            "or simulate the circuit's deck, whose matrices are sparse"
+            f"solver 'kvaerno3' makes a dense Jacobian of {size} states, above {DENSE_LIMIT}; choose 'cascade' or "
+            "'tsit5', or simulate the circuit's deck, whose matrices are sparse"
         )
     return {"tsit5": diffrax.Tsit5, "kvaerno3": diffrax.Kvaerno3}[name]()
 
