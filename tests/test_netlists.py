@@ -94,8 +94,14 @@ RADIANS = {"phase"}
 """Measures of a phase, which ngspice gives in radians and we in degrees."""
 
 
+LONG = {"attention_block", "gilbert_cell"}
+"""Decks that take long to compile, and hold nothing that others do not."""
+
+
 @pytest.mark.usefixtures("quick_compilation")
-@pytest.mark.parametrize("deck", DECKS, ids=lambda deck: deck.stem)
+@pytest.mark.parametrize(
+    "deck", [pytest.param(d, id=d.stem, marks=[pytest.mark.slow] if d.stem in LONG else []) for d in DECKS]
+)
 def test_our_simulator_gives_the_golden_results(deck):
     """Voltages and currents to 1e-6, waveforms to 1e-4 of full scale, noise to 1 %; measures like their analysis."""
     file = read(deck)
