@@ -10,6 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from docutils import nodes
+from sphinx import addnodes
+
 import analogep
 
 ORDER = (
@@ -196,6 +199,16 @@ def restore(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
     """Handler after napoleon's, which takes what stands before a colon in an attribute's docstring for its type."""
     if name in _kept:
         lines[:] = [*_kept.pop(name), ""]
+
+
+def qualify(app: Any, doctree: nodes.document) -> None:
+    """Handler of doctree-read: a bare class name means what the module calls so; two modules may use one name."""
+    for node in doctree.findall(addnodes.pending_xref):
+        name, home = str(node.get("reftarget")), node.get("py:module")
+        if node.get("refdomain") == "py" and home and name.isidentifier():
+            found = getattr(importlib.import_module(home), name, None)
+            if inspect.isclass(found) and found.__module__.startswith("analogep"):
+                node["reftarget"] = f"{found.__module__}.{found.__qualname__}"
 
 
 def skip(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
