@@ -106,3 +106,4 @@ def setup(app):
     app.connect("autodoc-process-docstring", api_pages.process, priority=400)  # before napoleon's 500
     app.connect("autodoc-process-docstring", api_pages.restore, priority=600)
     app.connect("autodoc-skip-member", api_pages.skip)
+    app.connect("doctree-read", api_pages.qualify)
