@@ -20,7 +20,7 @@ from analogep.simulate.linear import Reduced, Solve
 from analogep.simulate.system import System
 
 GROUP = 8
-"""Samples that a batch settles together: enough to fill the kernels, few enough to stay in the processor's cache."""
+"""Samples that a batch settles together on a CPU: enough to fill the kernels, few enough to stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def settle_batch(
     sources: Voltages | None = None,
     options: SettleOptions = SettleOptions(),
 ) -> Settled:
-    """Settle samples side by side, in groups of `GROUP` with common steps; under vmap each would wait for the slowest.
+    """Settle samples side by side, in groups with common steps; under vmap each would wait for the slowest.
 
     Steps are controlled by the worst sample of a group, and end when all have come near to rest; each is then polished
     by itself, so states agree with those of `settle` to its tolerance.
@@ -155,7 +155,9 @@ def settle_batch(
     """
     given = (dict(v0 or {}), dict(x), dict(sources or {}))
     samples = common_samples(given)
-    groups = -(-samples // GROUP)
+    # an accelerator has no such cache to leave: there a launch costs the same for one sample and for all
+    largest = GROUP if jax.default_backend() == "cpu" else samples
+    groups = -(-samples // largest)
     size = -(-samples // groups)
     # the last group is filled up with copies of the last sample
     taken = np.minimum(np.arange(groups * size), samples - 1).reshape(groups, size)
