@@ -105,10 +105,14 @@ def simulate_deck(
         begin = time.perf_counter()
         run.run(analysis)  # compiled now
         mine = time.perf_counter() - begin
-        compared = at_times(reference, ours["time"].values) if isinstance(analysis, Transient) else reference
+        compared, shared = reference, ours
+        if isinstance(analysis, Transient):
+            # from initial conditions ngspice's first point is its first step
+            shared = ours.sel(time=slice(float(reference["time"][0]), None))
+            compared = at_times(reference, shared["time"].values)
         datasets.append(ours)
         references.append(reference)
-        agreements.append(_agreement(analysis, ours, compared, mine, seconds, reltol))
+        agreements.append(_agreement(analysis, shared, compared, mine, seconds, reltol))
     return Simulated(datasets, references, agreements)
 
 
