@@ -69,6 +69,7 @@ def _panels(cell, pair, ours: Data, reference: Data | None) -> None:
             ax.set_yscale("log")
     if np.nanmax(np.abs(right.dataLim.intervaly)) < 1e-6:
         right.set_ylim(-1e-6, 1e-6)
+        right.set_yticks([-1e-6, 0, 1e-6], ["−10⁻⁶", "0", "10⁻⁶"])
     describe(left, axis, f"output ({shown})" if shown else "output", cell.name)
     scale = "of the value" if cell.curves[0].scale == 0 else "of full scale"
     describe(right, axis, f"% {scale}", "Deviation from the ideal function")

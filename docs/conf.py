@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["_build", "cells.md", "_figures/*.md", "Thumbs.db", ".DS_Store"]
+exclude_patterns = ["_build", "_figures/*.md", "Thumbs.db", ".DS_Store"]
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
 default_role = "code"
@@ -62,11 +63,15 @@ napoleon_use_ivar = True
 napoleon_custom_sections = [("Reference", "References")]
 
 
+DRAWING = ("figures.py", "cell_figures.py")
+
+
 def _sources_digest() -> str:
     """Changes when the package or what draws the figures does."""
     digest = hashlib.sha256()
     files = [*(ROOT / "analogep").rglob("*.py"), *HERE.glob("*figures.py"), *(HERE / "examples").glob("*.*")]
-    files += (ROOT / "netlists").glob("*.cir")
+    files += [*(ROOT / "netlists").glob("*.cir"), *(ROOT / "circuits").glob("*.*"), HERE / "cell_benches.py"]
+    digest.update(str(shutil.which("ngspice")).encode())  # whose points are in the figures of the cells
     for path in sorted(files):
         digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()
@@ -80,7 +85,14 @@ def _make(folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    drawing = subprocess.Popen([sys.executable, str(HERE / "figures.py"), str(folder)], env=environment)
+    # most of the time of these figures goes into compiling programs that run once
+    hasty = {"cell_figures.py": {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}}
+    drawing = {
+        script: subprocess.Popen(
+            [sys.executable, str(HERE / script), str(folder)], env=environment | hasty.get(script, {})
+        )
+        for script in DRAWING
+    }
     try:
         for example in examples:
             done = subprocess.run([sys.executable, str(example)], env=environment, capture_output=True, text=True)
@@ -88,9 +100,9 @@ def _make(folder: Path) -> None:
                 raise RuntimeError(f"{example} failed:\n{done.stderr}")
             (folder / f"{example.stem}.txt").write_text(done.stdout, encoding="utf-8")
     finally:
-        status = drawing.wait()
-    if status:
-        raise RuntimeError("docs/figures.py failed; its output is above")
+        failed = [script for script, process in drawing.items() if process.wait()]
+    if failed:
+        raise RuntimeError(f"{', '.join(failed)} in docs/ failed; the output is above")
     stamp.write_text(digest)
 
 
