@@ -194,7 +194,9 @@ def _conditions(which: Literal["initial", "nodesets"]) -> Callable[[Commands, Wo
                 raise words.error("write v(node)=value")
             words.at += 1
             commands.nodes.append((node, words.line))
-            found[node] = words.value(commands.scope, f"v({node})")
+            volts = words.value(commands.scope, f"v({node})")
+            if found.setdefault(node, volts) != volts:
+                raise words.error(f"v({node}) is {found[node]:g} V in an earlier line and {volts:g} V here; keep one")
 
     return read
 
