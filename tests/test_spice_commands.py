@@ -53,7 +53,7 @@ def test_analyses_and_their_text(line, analysis):
         (".tran 1 1 0 1 1", "uic"), (".tran 1 1 uic 5", "not understood"), (".noise b v1 dec 1 1 2", "write .noise"),
         (".noise v(z) v1 dec 1 1 2", "'z' is not in the circuit"), (".options foo=1", "unknown option 'foo'"),
         (".options reltol", "reltol=value"), (".temp 1\n.temp 2", "second temperature"), (".ic a=1", "write v"),
-        (".ic v(zz)=1", "'zz' is not in the circuit"), 
+        (".ic v(zz)=1", "'zz' is not in the circuit"),
         (".ic v(a)=1\n.ic v(a)=2", "1 V in an earlier line and 2 V here"),
         (".ic v(x1.p)=1", "not in the circuit"), (".ic v(x1.)=1",
         "not in"),
