@@ -31,6 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 stderr = Console(stderr=True, highlight=False)
+SHOWN = 40
+"""Signals of an analysis that a table lists."""
 DECKS = frozenset({".cir", ".ckt", ".net", ".sp", ".spi", ".spice"})
 """File names that are taken for SPICE decks."""
 
@@ -215,7 +217,11 @@ def _deck_table(result: Mapping[str, Any]) -> Table:
     rows = []
     for one in result["analyses"]:
         rows.append([one["analysis"], str(one["points"]), ""])
-        rows += [[f"  {name}", "", f"{low:.5g} ... {high:.5g}"] for name, (low, high) in one["range"].items()]
+        shown = list(one["range"].items())[:SHOWN]
+        for name, (low, high) in shown:
+            rows.append([f"  {name}", "", f"{low:.5g}" if low == high else f"{low:.5g} ... {high:.5g}"])
+        if len(one["range"]) > SHOWN:
+            rows.append([f"  and {len(one['range']) - SHOWN} more (--json)", "", ""])
     rows += [[f".meas {name}", "", f"{value:.6g}"] for name, value in result["measures"].items()]
     return _table(result["title"], ["analysis", "points", "range"], rows)
 

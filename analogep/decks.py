@@ -29,6 +29,8 @@ from analogep.spec import Spec
 from analogep.training.problem import build
 from analogep.verbs import circuit_of
 
+NETCDF = (".nc", ".nc4", ".h5")
+
 
 def read_deck(path: Path, folder: Path | None, lines: list[str], kinds: set[str]) -> SpiceFile:
     """A deck with the analyses that are asked for: `lines`, or those of its own of the given kinds (none: all).
@@ -109,6 +111,8 @@ def save(datasets: list[xr.Dataset], path: Path) -> None:
     if path.suffix.lower() == ".raw":
         write_raw(path, to_plots(datasets))
         return
+    if path.suffix.lower() not in NETCDF:
+        raise NetlistError(f"{path}: write a .raw file, or netCDF as {' or '.join(NETCDF)}")
     with whole_file(path) as partial:
         if len(datasets) == 1 and "analysis" not in datasets[0].attrs:
             datasets[0].to_netcdf(partial, engine="h5netcdf")

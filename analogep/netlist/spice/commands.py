@@ -22,8 +22,8 @@ _FLAGS = (
 FLAGS = frozenset(_FLAGS.split())
 _NUMBERS = (
     "abstol reltol vntol chgtol gmin pivtol pivrel trtol maxord xmu method itl1 itl2 itl3 itl4 itl5 itl6 temp "
-    "tnom gminsteps srcsteps cshunt rshunt ramptime minbreak defl defw defad defas bypass numdgt ingold limpts "
-    "cptime lvltim diagac convstep convabsstep convlimit noopalter maxevtiter maxopalter rseries epsmin"
+    "tnom gminsteps srcsteps ramptime minbreak defl defw defad defas bypass numdgt ingold limpts "
+    "cptime lvltim diagac convstep convabsstep convlimit noopalter maxevtiter maxopalter epsmin"
 )
 NUMBERS = frozenset(_NUMBERS.split())
 REFUSED = {

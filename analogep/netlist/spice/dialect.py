@@ -40,7 +40,7 @@ _SAME = (
 _CALLS = {name: name + "({})" for name in _SAME if FUNCTIONS[name][0] == 1}
 _CALLS |= {name: name + "({},{})" for name in _SAME if FUNCTIONS[name][0] == 2}
 _CALLS |= {
-    "log": "ln({})", "u": "(0.5*(1+sgn({})))", "u2": "limit({},0,1)", "limit": "limit({},{},{})", "nint": "nint({})",
+    "log": "ln({})", "u": "(0.5*(1+sgn({})))", "u2": "limit({},0,1)", "nint": "nint({})",
     "pow": "pow(abs({}),{})", "pwr": "pwrs({},{})",
 }  # fmt: skip
 
@@ -50,13 +50,13 @@ _XYCE_OPTIONS = {
 }  # fmt: skip
 _COMMON = frozenset(
     (
-        *("abstol", "chgtol", "cshunt", "defad", "defas", "defl", "defw", "gmin", "gminsteps", "gshunt", "itl1"),
+        *("abstol", "chgtol", "defad", "defas", "defl", "defw", "gmin", "gminsteps", "gshunt", "itl1"),
         *("itl2", "itl4", "itl6", "maxord", "method", "pivrel", "pivtol", "reltol", "srcsteps", "temp", "tnom"),
         *("trtol", "vntol"),
     )
 )
 _OPTIONS: dict[Dialect, frozenset[str]] = {
-    "ngspice": _COMMON | {"itl5", "noopiter", "rshunt", "trytocompact", "xmu"},
+    "ngspice": _COMMON | {"itl5", "noopiter", "trytocompact", "xmu"},
     "xyce": frozenset(_XYCE_OPTIONS),
     "ltspice": _COMMON | {"noopiter"},
 }

@@ -79,7 +79,7 @@ class Source:
         if self.folder is None:
             raise wrong("a deck given as text includes no files; give folder= to read files below it")
         if not path.is_relative_to(self.folder):
-            raise wrong(f"outside the folder {self.folder}; give folder= if that is meant")
+            raise wrong(f"outside the folder {self.folder}; allow another one with --include (folder= in Python)")
         inside = path.relative_to(self.folder).parts
         if any(self.folder.joinpath(*inside[:k]).is_symlink() for k in range(1, len(inside) + 1)):
             raise wrong("a symbolic link; include the file itself")

@@ -182,11 +182,12 @@ def _lacking(nodal: Nodal, theta: Parameters, x: Array, start: Array, t: float) 
         return f"{wrong} gave no finite number on the way; limit the arguments of its functions"
     lacking = np.abs(np.asarray(stamp(nodal, x, theta, t)))
     worst = int(np.argmax(np.where(nodal.is_node, lacking, 0.0)))
-    if lacking[worst] > 0:
+    branch = int(np.argmax(np.where(nodal.is_node, 0.0, lacking)))
+    # a branch is off by volts where a node is off by rounding
+    if lacking[worst] > 1e-12 or lacking[branch] < 1e-6:
         return f"node {nodal.unknowns[worst]!r} lacks {lacking[worst]:.3g} A; give .nodeset values"
-    worst = int(np.argmax(lacking))
-    missed = f"the equation of {nodal.unknowns[worst]!r} lacks {lacking[worst]:.3g} V"
-    return f"{missed}; look for a loop that contradicts itself"
+    missed = f"the equation of {nodal.unknowns[branch]!r} lacks {lacking[branch]:.3g} V"
+    return f"{missed}; look for a source that contradicts itself"
 
 
 def _direct(nodal: Nodal, theta: Parameters, start: Array, t: float, held: Held | None) -> tuple[Root, int]:

@@ -149,13 +149,20 @@ class FileRun:
         return xr.Dataset(variables, coords, {"analysis": "noise"})
 
     def _dataset(self, kind: str, xs: np.ndarray, coords: Mapping[str, Any]) -> xr.Dataset:
-        nodal = self.nodal
-        variables = {}
-        for k, name in enumerate(nodal.unknowns):
-            is_node = k < len(nodal.nodes)
-            label, unit = (f"v({name})", "V") if is_node else (name, "A")
+        return labelled(self.nodal, xs, coords, analysis=kind)
+
+
+def labelled(nodal: Nodal, xs: np.ndarray, coords: Mapping[str, Any], **attributes: str) -> xr.Dataset:
+    """States [..., unknowns] as variables `v(<node>)` in volts and `i(<element>)` in amperes over `coords`.
+
+    Nodes at which a device keeps the rate of a voltage are left out: they are no voltages of the circuit.
+    """
+    variables = {}
+    for k, name in enumerate(nodal.unknowns):
+        if not nodal.rates[k]:
+            label, unit = (f"v({name})", "V") if nodal.is_node[k] else (name, "A")
             variables[label] = (tuple(coords), xs[..., k], {"units": unit})
-        return xr.Dataset(variables, coords, {"analysis": kind})
+    return xr.Dataset(variables, coords, attributes)
 
 
 def grid(analysis: AC | Noise) -> np.ndarray:

@@ -81,12 +81,12 @@ class Nodal(System):
         for group in islands(self.netlist):
             inside = sorted(self.place[node] for node in group)
             places[inside] = inside[0]
-        rates = self._rates
+        rates = self.rates
         places[rates] = np.flatnonzero(rates)
         return places
 
     @cached_property
-    def _rates(self) -> np.ndarray:
+    def rates(self) -> np.ndarray:
         """Nodes that stand at a derivative: charge is in their equation, but none depends on them."""
         with jax.ensure_compile_time_eval():
             slopes = np.asarray(self.linearized(jnp.zeros(self.size), self.theta)[3]) != 0

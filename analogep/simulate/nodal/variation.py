@@ -14,7 +14,7 @@ from analogep.errors import NetlistError
 from analogep.netlist._types import Array, Parameters
 from analogep.netlist.analyses import AC, Analysis, OperatingPoint, Transient
 from analogep.simulate.nodal.operating_point import find, operating_point
-from analogep.simulate.nodal.run import FileRun, grid
+from analogep.simulate.nodal.run import FileRun, grid, labelled
 from analogep.simulate.nodal.sensitivity import monte_carlo, sensitivity
 from analogep.simulate.nodal.small_signal import ac
 from analogep.simulate.nodal.system import Nodal
@@ -47,7 +47,7 @@ def file_sensitivity(
     slopes = sensitivity(nodal, states, numbers)
     values = np.stack([np.asarray(slopes[number]) for number in numbers])
     units = [UNITS.get(number.rpartition(".")[2], number.rpartition(".")[2]) for number in numbers]
-    data = _labelled(nodal, values, {"number": list(numbers), **coords}, analysis)
+    data = labelled(nodal, values, {"number": list(numbers), **coords}, analysis=analysis.spice())
     return data.assign_coords(unit=("number", units))
 
 
@@ -73,7 +73,7 @@ def file_monte_carlo(
     """
     nodal, states, coords = _traced(run, analysis, times)
     values, drawn = monte_carlo(nodal, states, spread, count=count, key=key)
-    data = _labelled(nodal, np.asarray(values), {"sample": np.arange(count), **coords}, analysis)
+    data = labelled(nodal, np.asarray(values), {"sample": np.arange(count), **coords}, analysis=analysis.spice())
     axes = tuple(range(1, values.ndim))
     fine = np.isfinite(np.asarray(values)).all(axis=axes)
     return data.assign({**{name: ("sample", part) for name, part in drawn.items()}, "converged": ("sample", fine)})
@@ -95,7 +95,7 @@ def file_paths(run: FileRun, *, step: float, stop: float, paths: int, key: Array
     values = np.asarray(jax.vmap(one)(jax.random.split(key, paths)))
     times = step * every * np.arange(1, values.shape[1] + 1)
     coords: dict[str, Any] = {"path": np.arange(paths), "time": ("time", times, {"units": "s"})}
-    return _labelled(nodal, values, coords, None)
+    return labelled(nodal, values, coords)
 
 
 def _traced(
@@ -131,11 +131,3 @@ def _traced(
 
         return still, amplitudes, {"frequency": ("frequency", frequencies, {"units": "Hz"})}
     raise NetlistError(f"no variations of {analysis.spice()!r}; take .op, .ac or .tran")
-
-
-def _labelled(nodal: Nodal, xs: np.ndarray, coords: Mapping[str, Any], analysis: Analysis | None) -> xr.Dataset:
-    variables = {}
-    for k, name in enumerate(nodal.unknowns):
-        is_node = k < len(nodal.nodes)
-        variables[f"v({name})" if is_node else name] = (tuple(coords), xs[..., k], {"units": "V" if is_node else "A"})
-    return xr.Dataset(variables, coords, {} if analysis is None else {"analysis": analysis.spice()})
