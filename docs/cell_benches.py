@@ -18,6 +18,7 @@ from analogep.netlist.analyses import AC, DCSweep, Transient
 from analogep.netlist.spice.raw import read_raw
 from analogep.netlist.spice.read import read
 from analogep.simulate.nodal.run import FileRun
+from analogep.simulate.nodal.transient import TransientOptions
 
 CIRCUITS = Path(__file__).parents[1] / "circuits"
 PLOTS = {"dc": "DC transfer", "ac": "AC", "tran": "Transient"}
@@ -59,7 +60,7 @@ def run_ngspice(deck: Path, analysis: str, times: np.ndarray | None = None) -> d
 
 @lru_cache(maxsize=1)
 def _ready(deck: Path) -> FileRun:
-    return FileRun(read(deck))
+    return FileRun(read(deck), TransientOptions(rtol=1e-8))
 
 
 def run_analogep(deck: Path, analysis: str, times: np.ndarray | None = None) -> dict[str, np.ndarray]:

@@ -102,7 +102,9 @@ def facts(library: Path) -> str:
     for key, text in header(library).items():
         if key in FACTS:
             text = re.sub(r"(?<=\S) {2,}(?=\S)", ": ", re.sub(r"([,;]) +", r"\1 ", text))
-            escaped = re.sub(r"([*_|<>$~^#`\[\]])", r"\\\1", text.replace("+-", "±"))
+            escaped = re.sub(
+                r"([*_|<>$~^#`\[\]])", r"\\\1", text.replace("+-", "±").replace("<=", "≤").replace(">=", "≥")
+            )
             lines.append(f"| **{key}** | {escaped} |")
     return "\n".join(lines) + "\n"
 
