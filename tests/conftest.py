@@ -1,5 +1,6 @@
 """Shared set-up of the tests: float64, and SPICE tests that are never left out silently."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,15 @@ jax.config.update("jax_enable_x64", True)
 HAS_NGSPICE = shutil.which("ngspice") is not None
 REQUIRE_SPICE = os.environ.get("ANALOGEP_REQUIRE_SPICE", "") not in ("", "0")
 LEFT_OUT = "ngspice is not installed"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten_programs() -> Iterator[None]:
+    """Compiled programs are dropped with their module: thousands of them exhaust the memory maps that a process may have
+    (65,530 on Linux), and XLA then ends in a segmentation fault."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
