@@ -17,8 +17,8 @@ LEFT_OUT = "ngspice is not installed"
 
 @pytest.fixture(scope="module", autouse=True)
 def forgotten_programs() -> Iterator[None]:
-    """Compiled programs are dropped with their module: thousands of them exhaust the memory maps that a process may have
-    (65,530 on Linux), and XLA then ends in a segmentation fault."""
+    """Compiled programs are dropped with their module: thousands of them exhaust the memory maps that a process may
+    have (65,530 on Linux), and XLA then ends in a segmentation fault."""
     yield
     jax.clear_caches()
     gc.collect()
