@@ -257,7 +257,7 @@ def test_what_does_not_settle_ends_in_three(run, verb, tmp_path):
 
 @pytest.mark.parametrize("verb", [("compile",), ("export",), ("simulate",)], ids=" ".join)
 def test_a_missing_folder_is_refused_and_nothing_is_left(run, verb, tmp_path):
-    path = tmp_path / "missing" / "result.json"
+    path = tmp_path / "missing" / ("result.nc" if verb == ("simulate",) else "result.json")
     before = sorted(tmp_path.rglob("*"))
     code, out, err = run(*verb, "--json", "-o", path)
     assert code == 2
