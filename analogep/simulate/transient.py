@@ -83,7 +83,7 @@ def _checked(system, times, t_end, x, theta, v0, sources, solver, rtol, progress
     if not bool(solution.result == diffrax.RESULTS.successful):
         raise ConvergenceError(
             f"the transient gave up after {int(solution.stats['num_steps'])} steps before {t_end:.3g} s; for a stiff "
-            "circuit choose phases.solver=kvaerno3 or a larger compile.epsilon"
+            "circuit choose phases.solver=cascade or a larger compile.epsilon"
         )
     return solution
 

@@ -12,6 +12,7 @@ from analogep.errors import NetlistError
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.devices.device import Device, accumulate, between, check_range, read_card, write_card
 from analogep.netlist.element import BOLTZMANN, ROOM, NoiseSource
+from analogep.netlist.elements.terminals import live
 
 if TYPE_CHECKING:
     from analogep.netlist.graph import Bus
@@ -79,7 +80,7 @@ class Switch(Device):
 
     @property
     def drives(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(node for node in (self.a, self.b) if node != "0"))
+        return live(self.a, self.b)
 
     def siemens(self, v: Voltages) -> Array:
         """Conductance at the control voltage (siemens)."""

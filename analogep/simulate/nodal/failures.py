@@ -80,8 +80,7 @@ def _undetermined(nodal: Nodal, x: Array | None, theta: Parameters | None) -> st
 def without_number(nodal: Nodal, x: Array, theta: Parameters, t: float = 0.0) -> str:
     """Names of elements whose law gives no finite number at the state x, "" if all do."""
     full, names = jnp.append(jnp.asarray(x), 0.0), []
-    for s in nodal.stacks:
-        numbers = {field: jnp.asarray(theta[f"{s.label}.{field}"]) for field in s.numbers}
+    for s, numbers in nodal.split(theta):
         parts = [np.asarray(part).reshape(len(s.names), -1) for part in s.linearized(full, numbers, t)]
         values = np.concatenate(parts, axis=1)
         names += [repr(name) for name, row in zip(s.names, values, strict=True) if not np.isfinite(row).all()]

@@ -60,7 +60,7 @@ def newton(
 ) -> Root:
     """Solve equations(x)[0] = 0.
 
-    A step is halved until the next correction with the same matrix is smaller than it by the factor that its length
+    A step is quartered until the next correction with the same matrix is smaller than it by the factor that its length
     promises (natural monotonicity test: Deuflhard 2004, sec. 3.3); the test does not depend on the equations' units.
 
     Parameters

@@ -207,12 +207,11 @@ def _gmin_stepping(nodal: Nodal, theta: Parameters, start: Array, t: float, held
                 break
             factor = min(factor**1.5, 10.0)
             gmin /= factor
-        else:
+        else:  # back to the last conductance that settled, and a shorter step from there
             if factor < 1.001:
                 break
-            gmin *= factor
+            gmin *= factor ** (3 / 4)
             factor = factor**0.25
-            gmin = min(gmin / factor, 1.0)
     root = find(nodal, theta, x, t, PLAIN, held)
     return root, count + int(root.iterations)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from analogep.errors import NetlistError
 from analogep.netlist._types import Array, Parameters
+from analogep.netlist.element import GROUND
 from analogep.netlist.elements import ISource
 from analogep.netlist.elements.sources import Source
 from analogep.simulate.nodal.failures import settled, singular_named
@@ -81,7 +82,7 @@ class NoiseSpectrum(NamedTuple):
 
 
 def noise(
-    nodal: Nodal, x: Array, theta: Parameters, frequencies: Array, *, output: str, reference: str = "0", source: str
+    nodal: Nodal, x: Array, theta: Parameters, frequencies: Array, *, output: str, reference: str = GROUND, source: str
 ) -> NoiseSpectrum:
     """Noise of every element at the voltage between two nodes, by one adjoint solve a frequency.
 
@@ -94,27 +95,27 @@ def noise(
         If a node or the source is missing, or the circuit is singular.
     """
     for node in (output, reference):
-        if node != "0" and node not in nodal.nodes:
+        if node != GROUND and node not in nodal.nodes:
             raise NetlistError(f"noise output {node!r} is not a node of the circuit")
     driver = nodal.netlist.elements.get(source)
     if not isinstance(driver, Source):
         raise NetlistError(f"noise input {source!r} is not an independent source of the circuit")
     grid = jnp.asarray(frequencies, float)
     with singular_named("noise analysis", nodal, x, theta):
-        lam, gain, densities = settled(_spectra(nodal, jnp.asarray(x), theta, grid, output, reference, source))
+        across, gain, densities = settled(_spectra(nodal, jnp.asarray(x), theta, grid, output, reference, source))
     parts: dict[tuple[str, str], np.ndarray] = {}
     total = np.zeros(len(grid))
-    for (names, kind), share in zip(_labels(nodal, x, theta), _shares(lam, densities), strict=True):
+    for noises, one, density in zip(nodal.noise_currents(x, theta, 1.0), across, densities, strict=True):
+        share = np.asarray(one) * np.asarray(density)
         total += share.sum(1)
-        for k, name in enumerate(names):
-            parts[name, kind] = parts.get((name, kind), 0.0) + share[:, k]
+        for k, name in enumerate(noises.names):
+            parts[name, noises.kind] = parts.get((name, noises.kind), 0.0) + share[:, k]
     return NoiseSpectrum(total, np.asarray(gain), parts)
 
 
 @partial(jax.jit, static_argnames=("nodal", "output", "reference", "source"))
 def _spectra(nodal, x, theta, frequencies, output, reference, source):
-    """lambda at the two ends of every noise current, the input's gain, and densities, over frequency."""
-    full = jnp.append(x, 0.0)
+    """|lambda|^2 across every noise current, the input's gain, and densities, over frequency."""
     _, _, di, dq = nodal.linearized(x, theta)
     pick = jnp.zeros(nodal.size + 1, complex).at[nodal.place[output]].add(1.0).at[nodal.place[reference]].add(-1.0)
     drive = jnp.asarray(unit_stimulus(nodal, nodal.netlist.elements[source])[:-1])
@@ -122,26 +123,8 @@ def _spectra(nodal, x, theta, frequencies, output, reference, source):
     def at(frequency):
         lam = nodal.pattern.transposed_solve(di + 2j * jnp.pi * frequency * dq, pick[:-1])
         ends = jnp.append(lam, 0.0)
-        across, densities = [], []
-        for s in nodal.stacks:
-            numbers = {field: theta[f"{s.label}.{field}"] for field in s.numbers}
-            for _, a, b, density in s.noise(full, numbers, frequency):
-                across.append(jnp.abs(ends[s.index[a]] - ends[s.index[b]]) ** 2)
-                densities.append(density)
-        return across, jnp.abs(lam @ drive), densities
+        noises = list(nodal.noise_currents(x, theta, frequency))
+        across = [jnp.abs(ends[n.a] - ends[n.b]) ** 2 for n in noises]
+        return across, jnp.abs(lam @ drive), [n.density for n in noises]
 
     return jax.lax.map(at, frequencies)
-
-
-def _shares(across: list[Array], densities: list[Array]) -> list[np.ndarray]:
-    return [np.asarray(a) * np.asarray(d) for a, d in zip(across, densities, strict=True)]
-
-
-def _labels(nodal: Nodal, x: Array, theta: Parameters) -> list[tuple[tuple[str, ...], str]]:
-    """Elements and kind of each noise current, in the order of `_spectra`."""
-    full = jnp.append(jnp.asarray(x), 0.0)
-    found = []
-    for s in nodal.stacks:
-        numbers = {field: theta[f"{s.label}.{field}"] for field in s.numbers}
-        found += [(s.names, kind) for kind, *_ in s.noise(full, numbers, 1.0)]
-    return found

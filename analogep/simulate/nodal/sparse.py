@@ -75,10 +75,6 @@ class Pattern:
         order = self._transposed_order
         return _klu(self.columns[order], self.rows[order], values[order], rhs, self._transposed_symbol)
 
-    def times(self, values: Array, x: Array) -> Array:
-        """A x."""
-        return jnp.zeros(self.size, jnp.result_type(values, x)).at[self.rows].add(values * x[self.columns])
-
     def dense(self, values: Array) -> np.ndarray:
         """The matrix, [size, size]."""
         full = np.zeros((self.size, self.size), np.asarray(values).dtype)

@@ -7,9 +7,10 @@ one sparse pattern, factorized by KLU (Davis and Palamadai Natarajan 2010).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,16 @@ from analogep.simulate.system import System
 from analogep.units import Scale
 
 
+class NoiseCurrents(NamedTuple):
+    """One kind of noise of the elements of a stack: places of the two nodes [count], one-sided density (A^2/Hz)."""
+
+    names: tuple[str, ...]
+    kind: str
+    a: np.ndarray
+    b: np.ndarray
+    density: Array
+
+
 class Nodal(System):
     """A circuit of scalar nodes with every node voltage and branch current as an unknown.
 
@@ -38,7 +49,7 @@ class Nodal(System):
     Attributes
     ----------
     unknowns : names of the unknowns in the order of the state vector: nodes, then branches `i(element)`.
-    theta : numbers of all elements, `<stack>.<field>` -> values [count]; `at` tells where one element's number is.
+    theta : numbers of all elements, `<stack>.<field>` -> values [count]; `places` tells where one element's number is.
 
     Raises
     ------
@@ -155,7 +166,8 @@ class Nodal(System):
 
     # equations
 
-    def _split(self, theta: Parameters) -> list[tuple[Stack, dict[str, Array]]]:
+    def split(self, theta: Parameters) -> list[tuple[Stack, dict[str, Array]]]:
+        """Every stack with its own numbers."""
         return [(s, {field: jnp.asarray(theta[f"{s.label}.{field}"]) for field in s.numbers}) for s in self.stacks]
 
     def _scattered(self, parts: Sequence[tuple[Stack, Array]]) -> Array:
@@ -167,12 +179,19 @@ class Nodal(System):
     def stamp(self, x: Array, theta: Parameters, t: Array | float = 0.0) -> Array:
         """i(x, t): currents that leave the nodes (amperes), residuals of the branch equations (volts)."""
         full = jnp.append(x, 0.0)
-        return self._scattered([(s, s.stamp(full, numbers, t)) for s, numbers in self._split(theta)])
+        return self._scattered([(s, s.stamp(full, numbers, t)) for s, numbers in self.split(theta)])
 
     def charge(self, x: Array, theta: Parameters) -> Array:
         """q(x): charges at the nodes (coulombs), fluxes of the branches (webers)."""
         full = jnp.append(x, 0.0)
-        return self._scattered([(s, s.charges(full, numbers)) for s, numbers in self._split(theta) if s.stores])
+        return self._scattered([(s, s.charges(full, numbers)) for s, numbers in self.split(theta) if s.stores])
+
+    def noise_currents(self, x: Array, theta: Parameters, frequency: Array | float) -> Iterator[NoiseCurrents]:
+        """Noise currents of all elements at the state x."""
+        full = jnp.append(x, 0.0)
+        for s, numbers in self.split(theta):
+            for kind, a, b, density in s.noise(full, numbers, frequency):
+                yield NoiseCurrents(s.names, kind, s.index[a], s.index[b], density)
 
     @cached_property
     def pattern(self) -> Pattern:
@@ -184,7 +203,7 @@ class Nodal(System):
     def linearized(self, x: Array, theta: Parameters, t: Array | float = 0.0) -> tuple[Array, Array, Array, Array]:
         """i(x, t) and q(x) [unknowns], and the values of di/dx and dq/dx on `pattern`, from one evaluation."""
         full = jnp.append(x, 0.0)
-        parts = [s.linearized(full, numbers, t) for s, numbers in self._split(theta)]
+        parts = [s.linearized(full, numbers, t) for s, numbers in self.split(theta)]
         i, q = (self._scattered(list(zip(self.stacks, [p[k] for p in parts], strict=True))) for k in (0, 1))
         di, dq = (jnp.concatenate([jnp.zeros(0), *(p[k].ravel() for p in parts)]) for k in (2, 3))
         return i, q, self.pattern.gather(di), self.pattern.gather(dq)
@@ -193,7 +212,7 @@ class Nodal(System):
 
     @cached_property
     def capacitance(self) -> Mapping[str, Array]:  # type: ignore[override]
-        raise NetlistError("a nodal system has a capacitance matrix, singular in general: use capacitance_matrix")
+        raise NetlistError("a nodal system has a capacitance matrix, singular in general: use matrices")
 
     def pack(self, v: Voltages) -> Array:
         return jnp.stack([jnp.asarray(v[name], float) for name in self.unknowns])

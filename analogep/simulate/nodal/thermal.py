@@ -7,6 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 
 from analogep.netlist._types import Array, Parameters
 from analogep.simulate.nodal.newton import newton
@@ -48,13 +49,11 @@ def noisy_path(
 
     def push(x: Array, key: Array) -> Array:
         """Noise currents into the nodes during one step."""
-        full, total = jnp.append(x, 0.0), jnp.zeros(nodal.size + 1)
-        for s in nodal.stacks:
-            numbers = {field: theta[f"{s.label}.{field}"] for field in s.numbers}
-            for _, a, b, density in s.noise(full, numbers, frequency):
-                key, own = jax.random.split(key)
-                current = jnp.sqrt(density / (2 * step)) * jax.random.normal(own, density.shape)
-                total = total.at[s.index[a]].add(-current).at[s.index[b]].add(current)
+        total = jnp.zeros(nodal.size + 1)
+        for noise in nodal.noise_currents(x, theta, frequency):
+            key, own = jax.random.split(key)
+            current = jnp.sqrt(noise.density / (2 * step)) * jax.random.normal(own, noise.density.shape)
+            total = total.at[noise.a].add(-current).at[noise.b].add(current)
         return total[: nodal.size]
 
     def one(carry: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], None]:
@@ -88,32 +87,23 @@ def node_variance(nodal: Nodal, x: Array, theta: Parameters) -> np.ndarray:
     """
     g, c = nodal.matrices(x, theta)
     alive = np.abs(c).sum(0) + np.abs(c).sum(1) > 0
-    still = ~alive
-    eliminate = np.linalg.solve(g[np.ix_(still, still)], np.eye(int(still.sum()))) if still.any() else None
-    spread = _density_matrix(nodal, x, theta)
-    down = np.eye(int(alive.sum()), len(alive))[:, np.argsort(~alive, kind="stable").argsort()]
-    if eliminate is not None:
-        down[:, still] = -g[np.ix_(alive, still)] @ eliminate
-        reduced = g[np.ix_(alive, alive)] - g[np.ix_(alive, still)] @ eliminate @ g[np.ix_(still, alive)]
-    else:
-        reduced = g[np.ix_(alive, alive)]
-    import scipy.linalg
-
-    rate = np.linalg.solve(c[np.ix_(alive, alive)], reduced)
-    drive = np.linalg.solve(c[np.ix_(alive, alive)], down @ spread @ down.T) / 2
-    drive = np.linalg.solve(c[np.ix_(alive, alive)], drive.T).T
+    held, still = np.flatnonzero(alive), np.flatnonzero(~alive)
+    # Schur complement: what pushes into the memoryless unknowns arrives at the others through `down`
+    down = np.zeros((len(held), nodal.size))
+    down[:, held] = np.eye(len(held))
+    down[:, still] = -np.linalg.solve(g[np.ix_(still, still)].T, g[np.ix_(held, still)].T).T
+    inverse = np.linalg.inv(c[np.ix_(held, held)])
+    drive = inverse @ down @ _density_matrix(nodal, x, theta) @ down.T @ inverse.T / 2
     covariance = np.full(g.shape, np.nan)
-    covariance[np.ix_(alive, alive)] = scipy.linalg.solve_continuous_lyapunov(rate, drive)
+    covariance[np.ix_(held, held)] = scipy.linalg.solve_continuous_lyapunov(inverse @ (down @ g)[:, held], drive)
     return covariance
 
 
 def _density_matrix(nodal: Nodal, x: Array, theta: Parameters) -> np.ndarray:
     """Cross densities of the noise currents into the unknowns (A^2/Hz)."""
-    full, total = jnp.append(jnp.asarray(x), 0.0), np.zeros((nodal.size + 1,) * 2)
-    for s in nodal.stacks:
-        numbers = {field: theta[f"{s.label}.{field}"] for field in s.numbers}
-        for _, a, b, density in s.noise(full, numbers, 1.0):
-            for i, j, d in zip(s.index[a], s.index[b], np.asarray(density), strict=True):
-                for row, column, sign in ((i, i, 1), (j, j, 1), (i, j, -1), (j, i, -1)):
-                    total[row, column] += sign * d
+    total = np.zeros((nodal.size + 1,) * 2)
+    for noise in nodal.noise_currents(jnp.asarray(x), theta, 1.0):
+        for i, j, d in zip(noise.a, noise.b, np.asarray(noise.density), strict=True):
+            for row, column, sign in ((i, i, 1), (j, j, 1), (i, j, -1), (j, i, -1)):
+                total[row, column] += sign * d
     return total[:-1, :-1]
