@@ -14,8 +14,8 @@ from analogep.cells import Activation, LayerNorm, Multiplier, Softmax
 from analogep.errors import NetlistError
 from analogep.netlist import expression as expressions
 from analogep.netlist.elements import BSource, Inductor, Resistor, VSource
-from analogep.netlist.expression import parse
 from analogep.netlist.graph import Bus, Netlist
+from analogep.netlist.parser import parse
 from analogep.netlist.spice.dialect import DIALECTS, expression, line, options
 from analogep.netlist.spice.write import Deck, vectors, write, write_file
 from analogep.netlist.subcircuit import Instance

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analogep.errors import NetlistError
-from analogep.netlist.expression import FUNCTIONS, literal, parse
+from analogep.netlist.expression import FUNCTIONS, literal
+from analogep.netlist.parser import parse
 from analogep.simulate.ngspice import run_deck
 
 VOLTAGES = {"a": 0.7, "n_2": -1.3, "3x": 0.25}

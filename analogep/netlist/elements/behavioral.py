@@ -13,7 +13,8 @@ from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.element import GROUND, Element
 from analogep.netlist.elements.summer import Summer
 from analogep.netlist.elements.terminals import TwoTerminal, live, pair, volt
-from analogep.netlist.expression import Expression, parse
+from analogep.netlist.expression import Expression
+from analogep.netlist.parser import parse
 from analogep.netlist.transposed import Transposed
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class BSource(TwoTerminal):
 
     def _reading(self, names: Mapping[str, str], **changes: str) -> Element:
         """The source with the unknowns that its expression reads renamed."""
-        text = self.expression.renamed(names).text
+        text = self.expression.renamed(names)
         changed: BSource = replace(self, **changes)  # type: ignore[arg-type]
         return replace(changed, voltage=text) if self.current is None else replace(changed, current=text)
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from analogep.errors import NetlistError
-from analogep.netlist.expression import CONSTANTS, FUNCTIONS, REFUSED, Expression, literal, parse
+from analogep.netlist.expression import CONSTANTS, FUNCTIONS, REFUSED, Expression, literal
+from analogep.netlist.parser import parse
 from analogep.netlist.spice.lines import Line
 from analogep.netlist.spice.parameters import MAX_CALLS, Function, Scope
 from analogep.netlist.spice.words import node_name

@@ -20,7 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
 from analogep.errors import NetlistError
-from analogep.netlist.expression import FUNCTIONS, parse
+from analogep.netlist.expression import FUNCTIONS
+from analogep.netlist.parser import parse
 
 Dialect = Literal["ngspice", "xyce", "ltspice"]
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
