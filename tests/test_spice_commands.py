@@ -141,7 +141,7 @@ def results() -> dict[str, xr.Dataset]:
         ("tran x trig v(a) val=0.5 rise=1 targ v(a) val=0.5 fall=1", 1 / 3),
         ("tran x trig at=0.5 targ v(b)=0.75", 0.25),
         ("tran x deriv v(b) at=0.5", 1), ("tran x deriv i(v1) when v(b)=1", -1), ("tran x find v(a,b) at=0.25", 0.75),
-        ("ac x when vdb(b)=-3.0102999566", 100), ("ac x find vp(b) at=100", -45),
+        ("ac x when vdb(b)=-3.0102999566", 100), ("ac x find vp(b) at=100", -np.pi / 4),
         ("ac x max vm(b)", 1 / abs(1 + 0.01j)),
         ("ac x find vr(b) at=100", 0.5), ("ac x find vi(b) at=100", -0.5), ("ac x find v(b) at=100", math.sqrt(0.5)),
         ("tran x when v(a)=5", math.nan), ("tran x when v(a)=0.5 rise=9", math.nan),

@@ -15,12 +15,16 @@ from analogep.netlist.spice.words import Words
 MAX_INPUTS = 20
 MAX_TERMS = 1000
 MAX_POINTS = 2000
+_TRANSFER = re.compile(r"\b(laplace|freq|chebyshev)\s*[={]")
+_OF_CURRENT = re.compile(r"\b(value|table|vol|cur)\s*[={(]")
 _SETTING = re.compile(r"(?<![a-z0-9_.])(m|tc1|tc2|tc|temp|dtemp|reciproctc|reciprocm)\s*+=(?!=)")
 
 
 def voltage_controlled(circuit: Circuit, words: Words, name: str) -> None:
     """An E or G line after its name."""
     line = words.line
+    if form := _TRANSFER.search(line.text):
+        raise line.error(f"{form[1].upper()} is not supported; build the transfer function from R, L, C and gains")
     a, b = circuit.node(words), circuit.node(words)
     words.skip("),")
     word = words.peek()
@@ -55,6 +59,8 @@ def voltage_controlled(circuit: Circuit, words: Words, name: str) -> None:
 def current_controlled(circuit: Circuit, words: Words, name: str) -> None:
     """An F or H line after its name."""
     line = words.line
+    if form := _OF_CURRENT.search(line.text):
+        raise line.error(f"{form[1].upper()} is not a form of F and H; write a B source of i(...), or POLY")
     refuse_multiple(circuit, line)
     a, b = circuit.node(words), circuit.node(words)
     words.skip("),")

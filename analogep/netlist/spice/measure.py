@@ -83,9 +83,9 @@ def evaluate(measures: Sequence[Measure], results: Mapping[str, xr.Dataset]) -> 
 
 
 def signal(dataset: xr.Dataset, text: str, what: str = "measure") -> np.ndarray:
-    """Values of `v(a)`, `v(a,b)`, `i(v1)`, `vdb(a)`, `vm`, `vp` (degrees), `vr` or `vi`, one for every point.
+    """Values of `v(a)`, `v(a,b)`, `i(v1)`, `vdb(a)`, `vm`, `vp`, `vr` or `vi`, one for every point.
 
-    Complex results are taken by magnitude where the text does not say.
+    Phases are in radians, as ngspice has them. Complex results are taken by magnitude where the text does not say.
     """
     match = _SIGNAL.fullmatch(text)
     if match is None:
@@ -98,7 +98,7 @@ def signal(dataset: xr.Dataset, text: str, what: str = "measure") -> np.ndarray:
     if part == "db":
         return 20 * np.log10(np.abs(values))
     if part == "p":
-        return np.degrees(np.angle(values))
+        return np.angle(values)
     if part in ("r", "i"):
         return np.real(values) if part == "r" else np.imag(values)
     return np.abs(values) if part == "m" or np.iscomplexobj(values) else values
