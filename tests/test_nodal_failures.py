@@ -2,6 +2,8 @@
 
 import time
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from analogep.errors import ConvergenceError, NetlistError
@@ -9,7 +11,9 @@ from analogep.netlist.elements import CCCS, Resistor, VSource
 from analogep.netlist.graph import Bus, Netlist
 from analogep.netlist.spice.read import read
 from analogep.simulate.nodal import Nodal
+from analogep.simulate.nodal.operating_point import find
 from analogep.simulate.nodal.run import run_file
+from analogep.simulate.nodal.sensitivity import gradient, monte_carlo, sensitivity
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -103,3 +107,21 @@ def test_corners_at_a_node_of_inductors_and_current_sources():
     rising = waves.sel(time=1.6e-9, method="nearest")
     assert float(rising["v(a)"] - rising["v(b)"]) == pytest.approx(1e-6 * 1e-3 / 1e-9, rel=1e-6)
     assert float(rising["i(v1)"]) == pytest.approx(-1e-9 * 1e-3 / 1e-9, rel=1e-6)
+
+
+VARIATIONS = {
+    "sensitivity": lambda nodal, result: sensitivity(nodal, result, ["i1.value"]),
+    "gradient": gradient,
+    "Monte Carlo": lambda nodal, result: monte_carlo(nodal, result, {"i1.value": 0.1}, count=2, key=jax.random.key(0)),
+}
+
+
+@pytest.mark.parametrize("what", VARIATIONS)
+def test_a_singular_circuit_is_named_in_variations(what):
+    nodal = Nodal(read("* bad\nI1 0 a 1m\nR1 a 0 1k\nG1 a 0 a 0 -1m\n.op\n.end\n").netlist)
+
+    def voltage(theta):
+        return find(nodal, theta, jnp.zeros(nodal.size)).x[0]
+
+    with pytest.raises(NetlistError, match=rf"{what}.*singular \(undetermined: a\)"):
+        VARIATIONS[what](nodal, voltage)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from analogep.netlist._types import Array, Parameters
+from analogep.simulate.nodal.failures import settled, singular_named
 from analogep.simulate.nodal.system import Nodal
 
 Result = TypeVar("Result")
@@ -27,6 +28,11 @@ def sensitivity(
     Returns
     -------
     number -> d result / d number, shaped like the result.
+
+    Raises
+    ------
+    NetlistError
+        If the circuit is singular on the way, or a number is not there.
     """
     base = {k: jnp.asarray(v) for k, v in (nodal.theta if theta is None else theta).items()}
     start = jnp.stack([nodal.value(number, base) for number in numbers])
@@ -34,7 +40,8 @@ def sensitivity(
     def moved(values: Array) -> Array:
         return result(nodal.with_numbers(base, dict(zip(numbers, values, strict=True))))
 
-    slopes = jax.jit(jax.jacfwd(moved))(start)
+    with singular_named("sensitivity", nodal, None, base):
+        slopes = settled(jax.jit(jax.jacfwd(moved))(start))
     return {number: slopes[..., k] for k, number in enumerate(numbers)}
 
 
@@ -48,7 +55,8 @@ def gradient(nodal: Nodal, result: Callable[[Parameters], Array], theta: Paramet
     `element.field` -> derivative.
     """
     base = {k: jnp.asarray(v) for k, v in (nodal.theta if theta is None else theta).items()}
-    slopes = jax.jit(jax.grad(result))(base)
+    with singular_named("gradient", nodal, None, base):
+        slopes = settled(jax.jit(jax.grad(result))(base))
     return {number: sum(slopes[key][k] for key, k in nodal.places(number)) for number in nodal.numbers}
 
 
@@ -83,5 +91,7 @@ def monte_carlo(
     def one(values: Array) -> Result:
         return result(nodal.with_numbers(base, dict(zip(names, values, strict=True))))
 
-    every = jax.jit(lambda drawn: jax.lax.map(one, drawn, batch_size=min(batch, count)))(drawn)
+    together = jax.jit(lambda drawn: jax.lax.map(one, drawn, batch_size=min(batch, count)))
+    with singular_named("Monte Carlo", nodal, None, base):
+        every = settled(together(drawn))
     return every, {name: np.asarray(drawn[:, k]) for k, name in enumerate(names)}
