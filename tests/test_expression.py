@@ -207,3 +207,8 @@ def _compare(texts: list[str], rtol: float) -> None:
     data = _run(texts)
     for index, text in enumerate(texts):
         np.testing.assert_allclose(value(text), data[f"v(o{index})"][0], rtol=rtol, atol=1e-10, err_msg=text)
+
+
+def test_an_expression_may_be_parsed_while_jax_traces():
+    text = "pwl(v(traced), -1, 2*3, 1, 4)"
+    assert float(jax.jit(lambda x: parse(text).evaluate({"traced": x}))(0.0)) == pytest.approx(5.0)

@@ -90,18 +90,10 @@ def kept(name: str, results, part: dict) -> np.ndarray:
 
 
 LIMITS = {"op": 1e-6, "dc": 1e-6, "ac": 1e-6, "tran": 1e-4}
-RADIANS = {"phase"}
-"""Measures of a phase, which ngspice gives in radians and we in degrees."""
-
-
-LONG = {"attention_block", "gilbert_cell"}
-"""Decks that take long to compile, and hold nothing that others do not."""
 
 
 @pytest.mark.usefixtures("quick_compilation")
-@pytest.mark.parametrize(
-    "deck", [pytest.param(d, id=d.stem, marks=[pytest.mark.slow] if d.stem in LONG else []) for d in DECKS]
-)
+@pytest.mark.parametrize("deck", DECKS, ids=lambda deck: deck.stem)
 def test_our_simulator_gives_the_golden_results(deck):
     """Voltages and currents to 1e-6, waveforms to 1e-4 of full scale, noise to 1 %; measures like their analysis."""
     file = read(deck)
@@ -120,9 +112,8 @@ def test_our_simulator_gives_the_golden_results(deck):
             np.testing.assert_allclose(found, expected, rtol=0, atol=limit, err_msg=name)
         measured = evaluate(file.measures, {kind: results})
         for name, value in part.get("measures", {}).items():
-            unit = np.pi / 180 if name in RADIANS else 1.0
             uncertain = 10 * part["measure_uncertainty"][name] + 1e-6 * abs(value)
-            assert measured[name] * unit == pytest.approx(value, rel=LIMITS[kind], abs=uncertain), name
+            assert measured[name] == pytest.approx(value, rel=LIMITS[kind], abs=uncertain), name
 
 
 def test_ringing_has_the_closed_form():

@@ -5,6 +5,8 @@ import itertools
 import math
 import re
 
+import jax
+
 from analogep.errors import NetlistError
 from analogep.netlist.expression import (
     BINARY,
@@ -179,7 +181,8 @@ class _Parser:
         program = tuple(self.program[begin:])
         if any(kind in ("node", "time") for kind, _ in program):
             raise self.error("pwl's points must be constants")
-        value = float(Expression("", (), program, ()).evaluate({})) if len(program) > 1 else float(program[0][1])
+        with jax.ensure_compile_time_eval():  # an element may be parsed first while its law is traced
+            value = float(Expression("", (), program, ()).evaluate({})) if len(program) > 1 else float(program[0][1])
         if not math.isfinite(value):
             raise self.error("pwl's points must be finite")
         return value
