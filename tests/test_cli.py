@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analogep.cli import main
 from analogep.ep.estimators import RULES
 from analogep.spec import Spec, load_spec
 from analogep.training.problem import build
@@ -35,24 +34,13 @@ def text(tmp_path):
 
 
 @pytest.fixture
-def run(text, monkeypatch, capsys):
-    """run(verb, option, ..., key=value) -> (exit code, stdout, stderr), in this process."""
+def run(text, command_line):
+    """run(verb, option, ..., key=value) -> (exit code, stdout, stderr)."""
 
-    def call(*arguments, **changes):
+    def call(verb, *rest, **changes):
         settings = {**TINY, "data.text": text, **{key.replace("__", "."): value for key, value in changes.items()}}
         sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        takes_spec = arguments and arguments[0] not in ("doctor",) and "--help" not in arguments
-        verb, *rest = map(str, arguments)
-        monkeypatch.setattr(sys, "argv", ["analogep", verb, *(sets if takes_spec else []), *rest])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stopped:
-            code = stopped.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return code, out, err
+        return command_line(verb, *(sets if verb != "doctor" and "--help" not in rest else []), *rest)
 
     return call
 

@@ -1,14 +1,13 @@
 """`simulate` on SPICE decks: keys, files, figures, choices of analyses, refusals and exit codes."""
 
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from analogep.cli import main
 from analogep.netlist.spice.raw import read_raw
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -36,22 +35,9 @@ def deck(tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """run(argument, ...) -> (exit code, stdout, stderr) of `analogep simulate`, in this process."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["analogep", "simulate", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stopped:
-            code = stopped.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return code, out, err
-
-    return call
+def run(command_line):
+    """run(argument, ...) -> (exit code, stdout, stderr) of `analogep simulate`."""
+    return partial(command_line, "simulate")
 
 
 def test_own_analysis_lines(deck, run, tmp_path):
