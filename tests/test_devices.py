@@ -324,3 +324,34 @@ def test_inverters_switch_as_in_ngspice():
     for node in ("g", "o1", "o2", "o3"):
         ours = np.interp(data["time"], waves.times, waves.x[:, nodal.place[node]])
         assert np.abs(ours - data[f"v({node})"]).max() < 3e-3
+
+
+def test_switch_between_its_states():
+    """Threshold 1 V, width 0.01 V, 2 Ohm and 10 MOhm: the logarithm of the conductance goes from one to the other."""
+    nothing, quarter = np.log(1e-7), 0.25**2 * (3 - 2 * 0.25)
+    for control, log in (
+        (0.99, nothing),
+        (0.99 + 1e-9, nothing),
+        (0.995, nothing + quarter * np.log(0.5 / 1e-7)),
+        (1.0, np.log(0.5 * 1e-7) / 2),
+        (1.01 - 1e-9, np.log(0.5)),
+        (1.01, np.log(0.5)),
+    ):
+        found = switch().siemens({"a": 0.0, "b": 0.0, "c": control + 0.2, "d": 0.2})
+        assert float(jnp.log(found)) == pytest.approx(log, abs=1e-10), control
+
+
+@pytest.mark.parametrize(("kind", "drain"), [("nmos", 2.0), ("nmos", 0.1), ("nmos", -0.5), ("pmos", -2.0)])
+def test_thermal_noise_of_a_mosfet(kind, drain):
+    """8/3 k T gm with gm a difference of the current, and 4 k T / R; in `test_noise` flicker noise hides them."""
+    device, gate = mosfet(kind, kelvin=320.0, m=2.0), 1.5 * SIGNS[kind]
+    inner, source = device.drain_inner, device.source_inner
+
+    def at(volts):
+        return dict.fromkeys(device.unknowns.values(), 0.0) | {"drain": drain, inner: drain, "gate": volts}
+
+    up, down = (float(device.stamp(at(gate + step), {}, 0.0)[inner]) for step in (1e-4, -1e-4))
+    noises = device.noise(at(gate), {}, 1e3)
+    found = {(s.a, s.b): float(s.density) for s in noises if s.kind == "thermal"}
+    siemens = {(inner, source): 2 / 3 * abs(up - down) / 2e-4, ("drain", inner): 2 / 10, ("source", source): 2 / 20}
+    assert found == pytest.approx({ends: 4 * 1.380649e-23 * 320.0 * g for ends, g in siemens.items()}, rel=1e-6, abs=0)

@@ -194,7 +194,7 @@ def test_ngspice_rounds_numbers_to_eleven_digits_but_not_literals():
 
 @given(st.floats(1e-30, 1e30), st.sampled_from([-1, 1]))
 def test_literals_read_back(size, sign):
-    assert value(literal(sign * size)) == pytest.approx(sign * size, rel=2e-16)
+    assert value(literal(sign * size)) == pytest.approx(sign * size, rel=2e-16, abs=0)
 
 
 def _run(texts: list[str]) -> dict[str, np.ndarray]:

@@ -44,6 +44,54 @@ MUTATIONS = {
         "total[name] = total.get(name, 0.0) - term.sign * product",
         ["test_rules.py::test_a_crossbar_sums_outer_products_over_its_copies"],
     ),
+    "noise: the network instead of its adjoint": (
+        "simulate/nodal/small_signal.py",
+        "lam = nodal.pattern.transposed_solve(",
+        "lam = nodal.pattern.solve(",
+        ["test_nodal_noise.py::test_the_spectrum_integrates_to_the_variance[active]"],
+    ),
+    "AC: direction of a current source": (
+        "simulate/nodal/small_signal.py",
+        "unit[nodal.place[source.a]] -= 1.0",
+        "unit[nodal.place[source.a]] += 1.0",
+        ["test_nodal_physics.py::test_phasors_of_floating_sources"],
+    ),
+    "inductors: square root of the coupling": (
+        "netlist/elements/passive.py",
+        "self.k * jnp.sqrt(jnp.asarray(self.first_henries) * jnp.asarray(self.second_henries))",
+        "self.k * jnp.asarray(self.first_henries) * jnp.asarray(self.second_henries)",
+        ["test_nodal_physics.py::test_mutual_inductance"],
+    ),
+    "transient: row of the stages": (
+        "simulate/nodal/dae.py",
+        "lower[n] @ slopes",
+        "lower[n - 1] @ slopes",
+        ["test_nodal_physics.py::test_a_tank_keeps_its_energy"],
+    ),
+    "transient: corners of waveforms": (
+        "simulate/nodal/transient.py",
+        "wave.breakpoints(stop)], stop)",
+        "wave.breakpoints(0.0)], stop)",
+        ["test_nodal_physics.py::test_steps_end_at_the_corners_of_a_pulse"],
+    ),
+    "continuation: sign of its conductance": (
+        "simulate/nodal/operating_point.py",
+        "* off + homotopy.gmin * nodes",
+        "* off - homotopy.gmin * nodes",
+        ["test_nodal_physics.py::test_what_continuations_add"],
+    ),
+    "tile: sources above a block": (
+        "netlist/elimination.py",
+        "x = p @ (x + ohms * _widen(",
+        "x = p @ (x - ohms * _widen(",
+        ["test_tile.py::test_effective_matrix_is_the_dense_solution[shape0-both sides]"],
+    ),
+    "raw file: imaginary part": (
+        "netlist/spice/raw.py",
+        "complex(*numbers) if is_complex",
+        "complex(*numbers).conjugate() if is_complex",
+        ["test_raw.py::test_layout_of_ngspice_ascii"],
+    ),
 }
 
 

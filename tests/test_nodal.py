@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from analogep.netlist.spice.read import read
-from analogep.simulate.deck import LIMITS, simulate_deck
+from analogep.simulate.deck import LIMITS, _worst, simulate_deck
+from analogep.simulate.nodal.run import run_file
 
 pytestmark = [pytest.mark.spice, pytest.mark.usefixtures("quick_compilation")]
 
@@ -115,3 +117,24 @@ def test_initial_conditions_held_during_the_operating_point():
     assert result.agreements[0].error < 1e-4
     start = result.datasets[0].isel(time=0)
     assert float(start["v(a)"]) == pytest.approx(0.7, abs=1e-2)
+
+
+def test_differences_count_in_either_direction():
+    """Over the largest value of any node that both have."""
+    ours = xr.Dataset({"v(a)": ("time", [1.0, 1.6]), "v(b)": ("time", [0.0, 4.0]), "v(c)": ("time", [9.0, 9.0])})
+    theirs = xr.Dataset({"v(a)": ("time", [1.0, 2.0]), "v(b)": ("time", [0.2, 4.0])})
+    error, variable = _worst(ours, theirs, "v(")
+    assert error == pytest.approx(0.1)
+    assert variable == "v(a)"
+    error, variable = _worst(2 * theirs - ours, theirs, "v(")
+    assert error == pytest.approx(0.1)
+    assert variable == "v(a)"
+
+
+def test_a_sweep_goes_on_where_its_branch_ends():
+    """v^3 - v = I folds back at I = 2 / sqrt(27): continuation finds the other branch, and the sweep goes on there."""
+    cubic = "* fold\nI1 0 a 0\nB1 a 0 I=v(a)*v(a)*v(a)-v(a)\n.dc I1 -1 1 0.05\n.end\n"
+    (swept,) = run_file(read(cubic))
+    drive, v = np.arange(-20, 21) * 0.05, swept["v(a)"].values
+    np.testing.assert_allclose(v**3 - v, drive, atol=1e-12)
+    assert (np.sign(v) == np.where(drive < 2 / 27**0.5, -1, 1)).all()

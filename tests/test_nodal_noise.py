@@ -51,7 +51,7 @@ def active():
 
 def test_equipartition():
     variance = node_variance(rc(), np.zeros(3), rc().theta)
-    assert variance[1, 1] == pytest.approx(KT / 1e-12, rel=1e-12)
+    assert variance[1, 1] == pytest.approx(KT / 1e-12, rel=1e-12, abs=0)
     nodal = coupled()
     variance = node_variance(nodal, np.zeros(nodal.size), nodal.theta)
     a, b = nodal.place["a"], nodal.place["b"]
@@ -105,3 +105,23 @@ def test_the_spectrum_integrates_to_the_variance(build):
     total = band_power(frequencies, spectrum.output)
     expected = node_variance(nodal, x, nodal.theta)[(nodal.place[node],) * 2]
     assert total == pytest.approx(expected, rel=1e-3)
+
+
+def test_nyquist_between_two_nodes():
+    """The noise of a passive network between any two nodes is 4 k T times the resistance that is seen there."""
+    nodal = circuit(
+        VSource("v", "in", 0.0),
+        Resistor("r1", "in", "a", 1e-4),
+        Resistor("r2", "a", "b", 2e-4),
+        Resistor("r3", "b", "0", 5e-5),
+        Capacitor("c1", "a", "0", 1e-12),
+        Capacitor("c2", "a", "b", 2e-12),
+    )
+    frequencies = np.array([1e5, 1e7, 1e8])
+    spectrum = noise(nodal, np.zeros(nodal.size), nodal.theta, frequencies, output="a", reference="b", source="v")
+    g, c = np.array([[3e-4, -2e-4], [-2e-4, 2.5e-4]]), np.array([[3e-12, -2e-12], [-2e-12, 2e-12]])
+    ends = np.array([1.0, -1.0])
+    seen = np.array([ends @ np.linalg.inv(g + 2j * np.pi * f * c) for f in frequencies])
+    np.testing.assert_allclose(spectrum.output, 4 * KT * (seen @ ends).real, rtol=1e-10)
+    np.testing.assert_allclose(spectrum.gain, np.abs(seen @ [1e-4, 0.0]), rtol=1e-10)
+    np.testing.assert_allclose(sum(spectrum.parts.values()), spectrum.output, rtol=1e-12)

@@ -4,12 +4,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analogep.netlist.elements import BSource, Capacitor, Inductor, ISource, Resistor, VSource
+from analogep.errors import NetlistError
+from analogep.netlist.analyses import AC
+from analogep.netlist.elements import VCVS, BSource, Capacitor, Coupling, Inductor, ISource, Resistor, VSource
 from analogep.netlist.graph import Bus, Netlist
 from analogep.netlist.spice.read import read
-from analogep.netlist.waveforms import Sin
+from analogep.netlist.waveforms import Pulse, Sin
 from analogep.simulate.nodal import Nodal
-from analogep.simulate.nodal.operating_point import operating_point
+from analogep.simulate.nodal import operating_point as rest
+from analogep.simulate.nodal.operating_point import Homotopy, find, operating_point
+from analogep.simulate.nodal.run import grid
+from analogep.simulate.nodal.small_signal import ac
 from analogep.simulate.nodal.transient import TransientOptions, initial_state, sampled, transient
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -145,3 +150,118 @@ def test_order_of_the_method():
     slopes = np.log2(errors[0] / errors[1])
     assert (slopes > 3.5).all(), slopes
     assert (slopes < 5).all(), slopes
+
+
+def test_steps_end_at_the_corners_of_a_pulse():
+    """A pulse much shorter than the longest step, between two nodes."""
+    nodal = circuit(
+        VSource("s", "in", Pulse(0.0, 1.0, 0.33e-6, 1e-9, 2e-9, 7e-9, 0.5e-6)),
+        Resistor("r", "in", "a", 1e-3),
+        Capacitor("c", "a", "0", 1e-9),
+    )
+    waves = transient(nodal, 1e-6, x0=jnp.zeros(nodal.size), options=TransientOptions(rtol=1e-3, volts=1e-3))
+    first = np.array([0.33e-6, 0.331e-6, 0.338e-6, 0.34e-6])
+    corners = np.concatenate([first, first + 0.5e-6])
+    assert np.abs(waves.times[:, None] - corners).min(axis=0).max() < 1e-18
+
+
+def test_phasors_of_floating_sources():
+    """A current source of 2 A at 30 degrees from one node to another, and an amplifier whose output floats."""
+    nodal = circuit(
+        ISource("i", "a", "b", 0.0, ac=2.0, ac_degrees=30.0),
+        Resistor("ra", "a", "0", 1e-3),
+        Capacitor("cb", "b", "0", 1e-9),
+        Resistor("rb", "b", "0", 1e-12),
+        VCVS("e", "p", "a", "0", 3.0, "m"),
+        Resistor("rp", "p", "0", 1e-2),
+        Resistor("rm", "m", "0", 1 / 300),
+    )
+    found = ac(nodal, np.zeros(nodal.size), nodal.theta, np.array([1e5]))[0]
+    current = 2.0 * np.exp(1j * np.pi / 6)
+    expected = {
+        "a": -current * 1e3,
+        "b": current / (2j * np.pi * 1e5 * 1e-9 + 1e-12),
+        "p": -3 * current * 1e3 * 100 / 400,
+        "m": 3 * current * 1e3 * 300 / 400,
+    }
+    for node, phasor in expected.items():
+        assert complex(found[nodal.place[node]]) == pytest.approx(phasor, rel=1e-10), node
+
+
+def test_mutual_inductance():
+    """Fluxes of two coupled inductors, also where one inductance has changed since: M = k sqrt(L1 L2)."""
+    nodal = circuit(
+        Inductor("l1", "a", "0", 1e-6),
+        Inductor("l2", "b", "0", 4e-6),
+        Coupling("k", "l1", "l2", 0.5),
+        Resistor("ra", "a", "0", 1.0),
+        Resistor("rb", "b", "0", 1.0),
+    )
+    k = [nodal.place["i(l1)"], nodal.place["i(l2)"]]
+    for henries, mutual in ((1e-6, 1e-6), (9e-6, 3e-6)):
+        theta = nodal.with_numbers(nodal.theta, {"l1.henries": henries})
+        fluxes = -nodal.matrices(np.zeros(nodal.size), theta)[1][np.ix_(k, k)]
+        np.testing.assert_allclose(fluxes, [[henries, mutual], [mutual, 4e-6]], rtol=1e-14)
+
+
+def test_what_continuations_add():
+    """1 mA into 1 kOhm: less of the source, and a conductance to ground or to another voltage."""
+    nodal = circuit(ISource("i", "0", "a", 1e-3), Resistor("r", "a", "0", 1e-3))
+    for homotopy, volts in (
+        (Homotopy(), 1.0),
+        (Homotopy(sources=0.25), 0.25),
+        (Homotopy(gmin=3e-3), 0.25),
+        (Homotopy(gmin=1e-3, anchor=2.0), 1.5),
+    ):
+        root = find(nodal, nodal.theta, jnp.zeros(1), homotopy=homotopy)
+        assert bool(root.converged)
+        assert float(root.x[0]) == pytest.approx(volts, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", [rest._gmin_stepping, rest._source_stepping, rest._pseudo_transient])
+def test_every_continuation_ends_at_the_circuit_itself(method):
+    nodal = Nodal(read("* diode\nV1 a 0 5\nR1 a b 1k\nD1 b 0 dd\n.model dd D(IS=1e-14)\n.op\n.end\n").netlist)
+    root, _ = method(nodal, nodal.theta, jnp.zeros(nodal.size), 0.0, None)
+    assert bool(root.converged)
+    np.testing.assert_allclose(root.x, operating_point(nodal).x, rtol=1e-8, atol=1e-15)
+
+
+def test_frequencies_are_spaced_as_in_spice():
+    np.testing.assert_allclose(grid(AC("oct", 2, 100.0, 400.0)), [100.0, 100 * 2**0.5, 200.0, 200 * 2**0.5, 400.0])
+    np.testing.assert_allclose(grid(AC("dec", 2, 1.0, 50.0)), [1.0, 10**0.5, 10.0, 10**1.5])
+    np.testing.assert_allclose(grid(AC("lin", 3, 1.0, 4.0)), [1.0, 2.5, 4.0])
+
+
+@pytest.mark.parametrize("ends", [("a", "b"), ("b", "a")])
+def test_a_capacitor_with_its_own_voltage_on_a_node_with_another(ends):
+    """1.5 V across it above, or below, a node that starts at 0.5 V on a capacitor of its own."""
+    sign = 1.0 if ends == ("a", "b") else -1.0
+    nodal = circuit(
+        Capacitor("c1", *ends, 2e-9, sign * 1.5),
+        Capacitor("c2", "b", "0", 1e-9),
+        Resistor("ra", "a", "0", 1e-3),
+        Resistor("rb", "b", "0", 1e-3),
+    )
+    x = initial_state(nodal, nodal.theta, {"b": 0.5}, 1e-18)
+    np.testing.assert_allclose(x, [2.0, 0.5] if nodal.unknowns == ("a", "b") else [0.5, 2.0], rtol=1e-8)
+
+
+@pytest.mark.parametrize("second", [("b", "a", 2.0), ("a", "b", -2.0)])
+def test_voltages_of_capacitors_around_a_loop(second):
+    """1 V and 2 V are 3 V, whichever way round the second one stands."""
+    *ends, volts = second
+
+    def start(around):
+        nodal = circuit(
+            Capacitor("c1", "a", "0", 1e-9, 1.0),
+            Capacitor("c2", *ends, 2e-9, volts),
+            Capacitor("c3", "b", "0", 3e-9, around),
+            Resistor("ra", "a", "0", 1e-3),
+            Resistor("rb", "b", "0", 1e-3),
+        )
+        x = initial_state(nodal, nodal.theta, {}, 1e-18)
+        return [float(x[nodal.place[node]]) for node in ("a", "b")]
+
+    np.testing.assert_allclose(start(3.0), [1.0, 3.0], rtol=1e-8)
+    with pytest.raises(NetlistError, match="make that 3 V"):
+        start(2.9)

@@ -103,3 +103,10 @@ def test_datasets_survive_the_file(tmp_path_factory, values, imaginary, binary):
     for plot in plots:
         for name, variable in data.data_vars.items():
             np.testing.assert_array_equal(plot.data[name], variable.values)
+
+
+def test_the_axis_that_goes_fastest_is_the_first_vector():
+    """A viewer draws over the first vector, which within each curve must be the one that moves."""
+    axes = {"outer": [7.0, 8.0], "inner": [0.0, 0.5, 1.0]}
+    (plot,) = to_plots(xr.Dataset({"v(a)": (("outer", "inner"), np.arange(6.0).reshape(2, 3), VOLTS)}, axes))
+    assert [name for name, _ in plot.variables] == ["inner-sweep", "outer-sweep", "v(a)"]

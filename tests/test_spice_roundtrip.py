@@ -1,5 +1,6 @@
 """Random circuits of every scalar element, written and read back: the same structure, the same numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,12 @@ def test_differences_are_found():
 def test_the_cell_library_is_read(path):
     file = read(f"t\n.include {path.name}\nr1 a 0 1\n", path.parent)
     assert "r1" in file.netlist.elements
+
+
+def test_how_close_numbers_must_be():
+    """A conductance, which decks hold in ohms, may lose its last bit; a capacitance may not, nor either one more."""
+    one = read("t\nr1 a 0 3\nc1 a 0 1.5\n").netlist
+    r1, c1 = one.elements["r1"], one.elements["c1"]
+    assert equal(one, one.replace_elements(replace(r1, siemens=r1.siemens * (1 + 2.3e-16))))
+    assert not equal(one, one.replace_elements(replace(r1, siemens=r1.siemens * (1 + 1e-14))))
+    assert not equal(one, one.replace_elements(replace(c1, farads=c1.farads * (1 + 2.3e-16))))

@@ -21,6 +21,7 @@ from analogep.netlist.spice.write import write
 from analogep.netlist.waveforms import Pulse
 from analogep.simulate.cascade import STAGES, solver
 from analogep.simulate.circuit import Circuit
+from analogep.simulate.collocation import radau
 from analogep.simulate.ngspice import run_deck
 from analogep.simulate.settle import GROUP, SettleOptions, settle, settle_batch
 from analogep.simulate.transient import breakpoints, dense_transient, to_dataset, transient
@@ -272,3 +273,15 @@ def test_no_dense_jacobian_above_a_few_thousand_states():
     wide = Netlist({"a": Bus((5000,))}).add(Resistor("r", "a", GROUND, 1e-5), Capacitor("c", "a", GROUND, 1e-14))
     with pytest.raises(NetlistError, match="5000 states"):
         solver("kvaerno3", Circuit(wide, SCALE), rtol=1e-6)
+
+
+def test_radau_with_three_stages():
+    """Nodes, weights and the real eigenvalue of A^-1 as Hairer and Wanner (1996, sections IV.5, IV.8) give them."""
+    method, root = radau(3), np.sqrt(6)
+    np.testing.assert_allclose(method.nodes, [(4 - root) / 10, (4 + root) / 10, 1.0], rtol=1e-14)
+    np.testing.assert_allclose(method.weights[-1], [(16 - root) / 36, (16 + root) / 36, 1 / 9], rtol=1e-13)
+    assert method.damping == pytest.approx((6 + 81 ** (1 / 3) - 9 ** (1 / 3)) / 30, rel=1e-12)
+    for kappa in (0.3, 20.0):
+        powers = kappa ** np.arange(4)
+        inverse = np.einsum("kij,k->ij", method.numerator, powers[:3]) / (method.denominator @ powers)
+        np.testing.assert_allclose(inverse, np.linalg.inv(np.eye(3) + kappa * method.weights), rtol=1e-11)

@@ -53,8 +53,11 @@ def dc_sweep(nodal: Nodal, numbers: tuple[str, ...], points: np.ndarray, theta: 
         k = int(np.argmin(converged))
         xs[k] = operating_point(nodal, settings(points[k]), guess=xs[k - 1] if k else None).x
         converged[k] = True
-        if k + 1 < len(points):
-            xs[k + 1 :], converged[k + 1 :] = _walked(nodal, theta, numbers, points[k + 1 :], xs[k])
+        if left := len(points) - k - 1:
+            # filled up with the last point, so that a walk of this length is compiled already
+            rest = np.concatenate([points[k + 1 :], np.repeat(points[-1:], k + 1, axis=0)])
+            again, fine = _walked(nodal, theta, numbers, rest, xs[k])
+            xs[k + 1 :], converged[k + 1 :] = again[:left], fine[:left]
     return xs
 
 
