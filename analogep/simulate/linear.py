@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.simulate.circuit import Circuit, Evaluation
+from analogep.simulate.forward_only import transpose_in_advance
 from analogep.simulate.system import System
 
 DENSE_LIMIT = 2048
@@ -83,7 +84,12 @@ class Reduced:
             return along(rhs) / scale
 
         options = {"tol": tolerance, "restart": 30, "maxiter": 80, "solve_method": "incremental"}
-        return lambda rhs: jax.scipy.sparse.linalg.gmres(scaled, rhs / scale, **options)[0]
+
+        def solve(rhs: Array) -> Array:
+            with transpose_in_advance():
+                return jax.scipy.sparse.linalg.gmres(scaled, rhs / scale, **options)[0]
+
+        return solve
 
 
 def linear_response(system: System, v: Voltages, x: Voltages, theta: Parameters) -> Solve:
