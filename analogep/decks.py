@@ -106,7 +106,8 @@ def _analysis(line: str, data: xr.Dataset) -> dict[str, Any]:
 def save(datasets: list[xr.Dataset], path: Path) -> None:
     """Write results: `.raw` for viewers of SPICE waveforms, else netCDF with a group for each analysis.
 
-    In netCDF a complex amplitude has a last dimension `part` (real, imaginary).
+    Groups are called `op`, `dc`, `ac`, `tran` and `noise`; a second one of a kind `ac2`, and so on. In netCDF a complex
+    amplitude has a last dimension `part` (real, imaginary).
     """
     if path.suffix.lower() == ".raw":
         write_raw(path, to_plots(datasets))
@@ -117,8 +118,10 @@ def save(datasets: list[xr.Dataset], path: Path) -> None:
         if len(datasets) == 1 and "analysis" not in datasets[0].attrs:
             datasets[0].to_netcdf(partial, engine="h5netcdf")
             return
+        kinds = [data.attrs["analysis"] for data in datasets]
         for k, data in enumerate(datasets):
-            group = f"{data.attrs['analysis']}{k}" if len(datasets) > 1 else data.attrs["analysis"]
+            before = kinds[:k].count(kinds[k])
+            group = f"{kinds[k]}{before + 1}" if before else kinds[k]
             _without_complex(data).to_netcdf(partial, engine="h5netcdf", group=group, mode="a" if k else "w")
 
 

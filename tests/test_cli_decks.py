@@ -60,11 +60,11 @@ def test_netcdf_has_a_group_for_each_analysis(deck, run, tmp_path):
     path = tmp_path / "out.nc"
     code, _, err = run(deck, "--op", "--ac", "-o", path)
     assert code == 0, err
-    small = xr.load_dataset(path, group="ac1", engine="h5netcdf")
+    small = xr.load_dataset(path, group="ac", engine="h5netcdf")
     assert small["v(out)"].dims == ("frequency", "part")
     phasor = small["v(out)"].sel(part="real").values + 1j * small["v(out)"].sel(part="imaginary").values
     np.testing.assert_allclose(phasor, 1 / (1 + 2j * np.pi * small["frequency"].values * 1e-6), rtol=1e-12)
-    assert xr.load_dataset(path, group="op0", engine="h5netcdf")["v(out)"].attrs["units"] == "V"
+    assert xr.load_dataset(path, group="op", engine="h5netcdf")["v(out)"].attrs["units"] == "V"
 
 
 @pytest.mark.spice
@@ -157,3 +157,19 @@ def test_a_compiled_circuit_as_a_deck(run, tmp_path):
     ranges = json.loads(out)["analyses"][0]["range"]
     assert ranges["v(token_0_0)"] == pytest.approx([1.0, 1.0], rel=1e-12)
     assert ranges["v(z_1_0)"][1] > 0
+
+
+def test_options_of_specs_are_refused_for_decks(deck, run):
+    code, _, err = run(deck, "--points", 7)
+    assert code == 2
+    assert "--points are for specs" in " ".join(err.split())
+
+
+@pytest.mark.spice
+def test_nodes_that_are_numbers_keep_their_names_in_every_backend(run, tmp_path):
+    path, figure = tmp_path / "numbered.cir", tmp_path / "n.png"
+    path.write_text("numbers\nV1 1 0 1\nR1 1 2 1k\nR2 2 0 1k\n.op\n.print op v(2)\n.end\n", encoding="utf-8")
+    for backend in ("jax", "ngspice", "pyspice"):
+        code, out, err = run(path, "--backend", backend, "--json", "--plot", figure)
+        assert code == 0, err
+        assert json.loads(out)["analyses"][0]["range"]["v(2)"] == pytest.approx([0.5, 0.5])

@@ -83,7 +83,7 @@ def test_title_comments_and_continuations():
         ("v1 a 0 dc 1 dc 2", "twice"),
         ("x1 a s", "unknown subcircuit 's'"), (".subckt s a\n.ends\nx1 a b s", "2 nodes for the 1 ports"),
         (".subckt s a\n.ends\nx1 a s p=1", "'p' is not understood"), (".subckt s a", "has no .ends"),
-        (".ends", r"\.ends without"), (".subckt s a\n.ends t", "closes"), (".subckt s a\n.op\n.ends", "inside a sub"),
+        (".ends", r"\.ends without"), (".subckt s a\n.ends t", "closes"), (".subckt s a\n.op\n.ends", "inside the subcircuit .s. of line 2"),
         (".subckt s a\nx1 a s\n.ends\nx1 a s", "contains itself"), (".subckt s a a\n.ends", "twice"),
         (".subckt s a\n.ends\n.subckt s a\n.ends", "already defined"),
         (".param a={b} b={a}\nr1 a 0 1", "need each other"),
@@ -483,3 +483,23 @@ def test_waveforms_in_parallel():
 def test_an_argument_hides_a_parameter_of_its_name():
     before = ".param x=100 y=200 g=3\n.func inner(y) {x*y}\n.func f(x, z) {x*z+g+inner(z)}"
     assert value("f(2, 7)", before) == 2 * 7 + 3 + 100 * 7
+
+
+def test_what_has_no_effect_is_noted():
+    first = "r1 a 0 1k\nv1 b 0 1\nr2 b 0 1k\n.op\n.meas tran top max v(b)\n.end\n"
+    notes = read(first).notes
+    assert any(".meas top needs a .tran line" in note for note in notes)
+    assert any("the first line is the title" in note and "r1 a 0 1k" in note for note in notes)
+    assert not read("rc ladder of 3 sections\nv1 b 0 1\nr2 b 0 1k\n.op\n.end\n").notes
+
+
+def test_messages_say_what_is_there():
+    for text, message in (
+        ("d1 a 0 dx\n.model dy d", "unknown model 'dx'; defined are dy; is its .include"),
+        ("x1 a 0 sub\n.subckt other p q\nr1 p q 1\n.ends", "unknown subcircuit 'sub'; defined are other"),
+        ("d1 a 0 dx\n.model dx d(iss=1)", r"unknown parameter 'iss'; known are .*\bis\b(?!_)"),
+        ("r1 a 0 1\n.print tran v(b)", r"deck:\d+: node 'b' is not in the circuit"),
+        ("r1 a 0 1\n.subckt s p\nr1 p 0 1\n.op", "inside the subcircuit 's' of line 3: move it out, or end"),
+    ):
+        with pytest.raises(NetlistError, match=message):
+            read(f"title\n{text}\n.end\n")

@@ -214,7 +214,7 @@ def difference_rows(shown: Sequence[Curve], x: Abscissa) -> list[Row]:
         return []
     scale = full_scales(compared)
     lines = [(c.difference / scale[c.trace.unit], c.color, c.dash) for c in compared]
-    return [log_difference(lines, x, "difference\n/ full scale")]
+    return [log_difference(lines, x, "difference\n/ largest shown")]
 
 
 def log_difference(lines: Sequence[tuple[np.ndarray, str, Any]], x: Abscissa, label: str) -> Row:

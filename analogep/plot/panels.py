@@ -143,7 +143,7 @@ def _beside_bars(ax: Axes, compared: Sequence[tuple[int, Curve]], unit: str) -> 
     right.set_ylim(ax.get_ylim())
     right.set_yticks(ax.get_yticks(), [])
     right.tick_params(axis="y", length=0)
-    describe(right, "difference / full scale", "")
+    describe(right, "difference / largest shown", "")
     largest(right, right.xaxis, relative)
 
 
@@ -254,5 +254,5 @@ def _families(dataset: xr.Dataset, shown: Sequence[Curve], x: Abscissa) -> list[
             for c in compared
             for part, color in zip(c.difference, colors, strict=True)
         ]
-        rows.append(log_difference(lines, x, "difference\n/ full scale"))
+        rows.append(log_difference(lines, x, "difference\n/ largest shown"))
     return rows

@@ -189,6 +189,7 @@ def summary(result: Simulated) -> dict[str, Any]:
                 "limit": LIMITS[a.kind],
                 "variable": a.variable,
                 "current_error": a.current_error,
+                "agrees": a.agrees,
                 "analogep_seconds": a.seconds,
                 "ngspice_seconds": a.reference_seconds,
                 "ngspice_reltol": a.reltol,

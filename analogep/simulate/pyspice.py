@@ -14,6 +14,7 @@ import functools
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError
@@ -26,7 +27,9 @@ from analogep.errors import ConvergenceError, MissingToolError
 from analogep.netlist.spice.raw import Plot
 from analogep.simulate.ngspice import check_deck, log_tail, require_answer, require_points, run_alone
 
-INSTALL = "install them with 'pip install \"analogep[spice]\"' and 'apt install libngspice0'"
+INSTALL = "it needs 'pip install PySpice' (the extra analogep[spice]) and 'apt install libngspice0'"
+_NUMERIC = re.compile(r"V\((\d+)\)")
+"""What the library calls a node whose name is a number."""
 _CHILD = Path(__file__).with_name("_pyspice_child.py")
 _FOLDERS = (
     Path(sys.prefix, "lib"), Path("/usr/lib", f"{platform.machine()}-linux-gnu"), Path("/usr/lib64"), Path("/usr/lib"),
@@ -160,4 +163,5 @@ def _plot(title: str, name: str, vectors: list[tuple[str, str, np.ndarray]]) -> 
 def _raw_name(vector: str, sort: str) -> str:
     if sort == "current":
         return f"i({vector.removesuffix('#branch')})"
-    return f"v({vector})" if sort == "voltage" else vector
+    number = _NUMERIC.fullmatch(vector)
+    return f"v({number[1] if number else vector})" if sort == "voltage" else vector

@@ -140,7 +140,8 @@ def read_card(
             raise NetlistError(f".model {kind}: parameter {raw!r} is not supported: {refused[name]}")
         field = aliases.get(name, name)
         if field not in known:
-            raise NetlistError(f".model {kind}: unknown parameter {raw!r}; known are {', '.join(sorted(known))}")
+            names = sorted({*aliases, *(name for name in known if not name.endswith("_"))})  # is_, lambda_ are ours
+            raise NetlistError(f".model {kind}: unknown parameter {raw!r}; known are {', '.join(names)}")
         if field in found:
             raise NetlistError(f".model {kind}: parameter {raw!r} is given twice")
         if not np.isfinite(value):

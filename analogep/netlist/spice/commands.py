@@ -218,7 +218,10 @@ def _print(commands: Commands, words: Words) -> None:
     analysis = words.name("an analysis")
     if analysis not in KINDS:
         raise words.error(f"{analysis[:40]!r} is not an analysis; known are {', '.join(KINDS)}")
-    commands.prints.append((analysis, signals(words)))
+    shown = signals(words)
+    commands.prints.append((analysis, shown))
+    named = [node for text in shown if text.startswith("v") for node in text[text.index("(") + 1 : -1].split(",")]
+    commands.nodes += [(node, words.line) for node in named if "#" not in node]  # q1#base is a node inside q1
 
 
 def _save(commands: Commands, words: Words) -> None:

@@ -207,7 +207,7 @@ def _bipolar(circuit: Circuit, words: Words, name: str) -> None:
     substrate = "0"
     if word is not None and not models.is_model(circuit, word.text):
         if words.peek(1) is None or words.is_mark("=", 1):
-            raise words.error(f"unknown model {word.text[:40]!r}")
+            raise words.error(f"unknown model {word.text[:40]!r}; {circuit.block.visible('models')}")
         substrate = circuit.node(words)
     model = models.device(circuit, _model_name(words), ("npn", "pnp"), words.line)
     area, settings = _area(circuit, words, "Q")

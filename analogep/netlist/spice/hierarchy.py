@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 from analogep.netlist.element import Element
 from analogep.netlist.graph import Bus, Netlist
@@ -56,6 +57,16 @@ class Block:
                 return block.blocks[name]
             block = block.outer
         return None
+
+    def visible(self, what: Literal["models", "blocks"]) -> str:
+        """Names of the models or subcircuits that are visible here, for messages."""
+        names: dict[str, None] = {}
+        block: Block | None = self
+        while block is not None:
+            names |= dict.fromkeys(getattr(block, what))
+            block = block.outer
+        shown = ", ".join(sorted(names)[:12]) + (", ..." if len(names) > 12 else "")
+        return f"defined are {shown or 'none'}; is its .include or .lib line there?"
 
     @cached_property
     def visible_functions(self) -> dict[str, Function]:
@@ -158,7 +169,7 @@ class Library:
             raise line.error("the subcircuit's name is missing")
         block = circuit.block.find_block(given[-1])
         if block is None:
-            raise line.error(f"unknown subcircuit {given[-1][:40]!r}")
+            raise line.error(f"unknown subcircuit {given[-1][:40]!r}; {circuit.block.visible('blocks')}")
         nodes = tuple(given[:-1])
         if len(nodes) != len(block.ports):
             raise line.error(f"{len(nodes)} nodes for the {len(block.ports)} ports of {block.name!r}")
@@ -254,7 +265,10 @@ def blocks(lines: Sequence[Line], top: Line) -> Block:
             block.models[name] = line
         elif word.startswith("."):
             if block.outer is not None:
-                raise line.error(f"{word[:40]} inside a subcircuit; move it out")
+                raise line.error(
+                    f"{word[:40]} inside the subcircuit {block.name!r} of line {block.line.number}: move it out, or "
+                    "end the subcircuit before it"
+                )
             block.commands.append(line)
         else:
             block.elements.append(line)

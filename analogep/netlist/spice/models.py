@@ -65,7 +65,7 @@ def is_model(circuit: Circuit, name: str) -> bool:
 def _card(circuit: Circuit, name: str, kinds: tuple[str, ...], line: Line) -> tuple[str, dict[str, float], Line]:
     found = circuit.block.find_model(name)
     if found is None:
-        raise line.error(f"unknown model {name[:40]!r}")
+        raise line.error(f"unknown model {name[:40]!r}; {circuit.block.visible('models')}")
     block, card = found
     if name not in circuit.cards:
         circuit.cards[name] = _evaluated(circuit, block, card)

@@ -7,6 +7,7 @@ error with file and line. The reader never hands text to a simulator.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -92,6 +93,7 @@ def _assembled(top: Block, title: str, path: str | None) -> SpiceFile:
         read_element(circuit, line)
     netlist = circuit.netlist(title or "SPICE deck")
     _check_commands(netlist, commands)
+    _note_what_is_idle(top, commands, library.notes)
     return SpiceFile(
         netlist,
         tuple(commands.analyses),
@@ -115,6 +117,19 @@ def _check_commands(netlist: Netlist, commands: Commands) -> None:
     for name, line in commands.nodes:
         if name != "0" and not _has_node(netlist, name):
             raise line.error(f"node {name[:40]!r} is not in the circuit; inside an instance x1 it is called x1.node")
+
+
+def _note_what_is_idle(top: Block, commands: Commands, notes: list[str]) -> None:
+    """Say what the deck holds to no effect."""
+    asked = {analysis.spice().split()[0].removeprefix(".") for analysis in commands.analyses}
+    for item in commands.measures.values():
+        if item.analysis not in asked:
+            notes.append(f".meas {item.name} needs a .{item.analysis} line, and the deck has none")
+    if _ELEMENT.match(top.line.text):
+        notes.append(f"the first line is the title, as in SPICE, and reads like an element: {top.line.text[:60]!r}")
+
+
+_ELEMENT = re.compile(r"[rclvidqmx]\d+ +\S+ +\S+ +\S")
 
 
 def _has_node(netlist: Netlist, name: str) -> bool:

@@ -100,7 +100,9 @@ class FileRun:
     def _ac(self, analysis: AC) -> xr.Dataset:
         frequencies = grid(analysis)
         if not any(isinstance(e, Source) and e.ac for e in self.nodal.netlist):
-            raise NetlistError("an AC analysis needs a source with an AC value; add `AC 1` to one")
+            raise NetlistError(
+                "an AC analysis needs a source with an AC value; add `AC 1` to one, or choose one by --stimulus"
+            )
         values = np.asarray(ac(self.at_rest, self.rest.x, self.at_rest.theta, frequencies))
         return self._dataset("ac", values, {"frequency": ("frequency", frequencies, {"units": "Hz"})})
 
