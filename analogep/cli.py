@@ -54,7 +54,7 @@ class Run:
     def finish(self, result: Mapping[str, Any], tables: list[Table], output: Path | None = None) -> None:
         """Print tables on stderr, and the JSON object to stdout and to `output` where asked for."""
         seconds = time.perf_counter() - self.begin
-        whole = {**result, "versions": versions(), "seed": self.spec.seed, "wall_seconds": seconds}
+        whole = {"seed": self.spec.seed, **result, "versions": versions(), "wall_seconds": seconds}
         text = json.dumps(_plain(whole), indent=2, allow_nan=False)
         for table in tables:
             stderr.print(table)
@@ -164,10 +164,12 @@ def simulate(
     ] = None,
     stimulus: Annotated[str | None, typer.Option(metavar="SOURCE", help="Source to give the AC value 1.")] = None,
     include: Annotated[Path | None, typer.Option(help="Folder from below which a deck may include files.")] = None,
-    horizon: Annotated[float, typer.Option(min=1e-6, help="End of a spec's transient, in units of tau.")] = 10.0,
-    points: Annotated[int, typer.Option(min=2, help="Samples of a spec's transient.")] = 201,
+    horizon: Annotated[
+        float | None, typer.Option(min=1e-6, help="End of a spec's transient, in units of tau (10).")
+    ] = None,
+    points: Annotated[int | None, typer.Option(min=2, help="Samples of a spec's transient (201).")] = None,
     backend: Annotated[Literal["jax", "ngspice", "pyspice", "both"], typer.Option(help="Simulator.")] = "jax",
-    plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Where to draw the result.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Where to draw the result; .pdf, .svg.")] = None,
 ) -> None:
     """Simulate the circuit of a spec, or a SPICE deck as its own lines ask; -o writes .nc, or .raw for viewers."""
     chosen = {name for name, asked in {"op": op, "dc": dc, "ac": ac, "tran": tran, "noise": noise}.items() if asked}
@@ -175,6 +177,9 @@ def simulate(
     run = Run(None if deck else spec, sets, as_json)
     if deck and sets:
         raise SpecError(f"{spec}: --set changes a spec; a deck has .param lines")
+    if deck and (horizon or points):
+        raise SpecError(f"{spec}: --horizon and --points are for specs; a deck has .tran lines, or take --analysis")
+    horizon, points = horizon or 10.0, points or 201
     from analogep import decks, verbs
 
     with stderr.status("simulating"):
@@ -204,12 +209,29 @@ def simulate(
         decks.draw(plot, [one for data in datasets for one in decks.scalars(data)], *drawn)
         result = {**result, "plot": str(plot)}
         stderr.print(f"wrote {plot}")
+    for note in result.get("notes", ()):
+        stderr.print(f"note: {escape(note)}", style="yellow")
     if "spice" in result:
-        shown = [[key, f"{value:.3g}"] for key, value in result["spice"].items() if isinstance(value, float)]
-        tables.append(_table("against ngspice", ["quantity", "value"], shown))
+        tables.append(_agreement_table(result["spice"]))
     run.finish(result, tables)
     if not result.get("spice", {}).get("agrees", True):
         raise typer.Exit(1)
+
+
+def _agreement_table(spice: Mapping[str, Any]) -> Table:
+    """How a deck's analyses, or a compiled circuit, agree with ngspice."""
+    if "analyses" not in spice:
+        shown = [[key, f"{value:.3g}"] for key, value in spice.items() if isinstance(value, float)]
+        return _table("against ngspice", ["quantity", "value"], shown)
+    rows = [
+        [
+            one["analysis"], f"{one['max_error']:.2g}", f"{one['limit']:g}", one["variable"],
+            f"{one['current_error']:.2g}", "agree" if one["agrees"] else "DIFFER",
+        ]
+        for one in spice["analyses"]
+    ]  # fmt: skip
+    title = f"against ngspice ({spice['speedup']:.3g} times as fast): largest differences over the largest value"
+    return _table(title, ["analysis", "voltages", "limit", "largest at", "currents", ""], rows)
 
 
 def _deck_table(result: Mapping[str, Any]) -> Table:
@@ -291,6 +313,82 @@ def demo(sets: Set = None, output: Output = None, as_json: AsJson = False) -> No
     stderr.print(f"report: {page}")
     rows = [[key.replace("_", " "), f"{value:.5g}"] for key, value in results.numbers.items()]
     run.finish({**results.numbers, "report": str(page)}, [_table("demo", ["quantity", "value"], rows)])
+
+
+@app.command()
+def study(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of a study, or its script x.py.")] = None,
+    sets: Set = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of results.")] = Path("results"),
+    as_json: AsJson = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The quick profile: seconds instead of minutes.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what is there already.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the studies.")] = False,
+) -> None:
+    """Run a study: prediction, measurement, verdict, page; goes on where it stopped. Exit 1 if the verdict failed."""
+    run = Run(None, None, as_json)
+    from analogep.study import available, load
+    from analogep.study import run as measure
+    from analogep.study.page import write_page
+
+    if list_ or name is None:
+        found = [load(path) for path in available().values()]
+        rows = [[one.name, one.title, one.question] for one in found]
+        listed = [{"name": one.name, "title": one.title, "question": one.question} for one in found]
+        return run.finish({"studies": listed}, [_table("studies", ["name", "title", "question"], rows)])
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # many small solves, which threads only slow down
+    chosen = load(name)
+    outcome = measure(
+        chosen, chosen.profile("quick" if quick else "full", sets or []), output, fresh=fresh, console=stderr
+    )
+    options = [*(["--quick"] if quick else []), *(f"--set {override}" for override in sets or [])]
+    seconds, command = time.perf_counter() - run.begin, " ".join(["analogep study", name, *options])
+    page = write_page(outcome, outcome.file.path.with_suffix(""), seconds=seconds, command=command)
+    verdict = outcome.verdict
+    rows = [
+        [
+            kind,
+            check.claim,
+            f"{check.value:.3g} {check.relation} {check.limit:g} {check.unit}".strip(),
+            _decision(check),
+        ]
+        for kind in ("prediction", "falsifier", "source")
+        for check in getattr(verdict, kind)
+    ]
+    title = f"study {chosen.name}: {verdict.word}"
+    run.finish({**outcome.to_dict(), "report": str(page)}, [_table(title, ["", "claim", "measured", "true"], rows)])
+    stderr.print(f"report: {page}")
+    if not verdict.passed:
+        raise typer.Exit(1)
+
+
+def _decision(check: Any) -> str:
+    return "not decided" if not check.decided else "yes" if check.true else "no"
+
+
+@app.command()
+def report(
+    results: Annotated[
+        list[Path], typer.Argument(metavar="RESULT...", help="Results of studies (.nc) or JSON objects.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder.")] = Path("results/report"),
+    as_json: AsJson = False,
+    script: Annotated[Path | None, typer.Option(metavar="x.py", help="Script of a study outside studies/.")] = None,
+) -> None:
+    """Put results into one static HTML folder; verdicts are made anew from the files, nothing is measured."""
+    run = Run(None, None, as_json)
+    from analogep.report.folder import check_folder
+    from analogep.study import reopen
+    from analogep.study.page import read_object, write_pages
+
+    check_folder(output)
+    outcomes = [reopen(path, script) for path in dict.fromkeys(results) if path.suffix == ".nc"]
+    objects = {path.stem: read_object(path) for path in results if path.suffix != ".nc"}
+    page = write_pages(outcomes, objects, output, command=" ".join(["analogep report", *map(str, results)]))
+    verdicts = {one.file.path.stem: one.verdict.word for one in outcomes}
+    rows = [[name, word] for name, word in verdicts.items()] + [[name, "-"] for name in objects]
+    run.finish({"verdicts": verdicts, "report": str(page)}, [_table("report", ["result", "verdict"], rows)])
+    stderr.print(f"report: {page}")
 
 
 def main() -> None:

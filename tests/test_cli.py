@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analogep.ep.estimators import RULES
+from analogep.ep.estimators import MODEL_RULES
 from analogep.spec import Spec, load_spec
 from analogep.training.problem import build
 
@@ -40,7 +40,7 @@ def run(text, command_line):
     def call(verb, *rest, **changes):
         settings = {**TINY, "data.text": text, **{key.replace("__", "."): value for key, value in changes.items()}}
         sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        return command_line(verb, *(sets if verb != "doctor" and "--help" not in rest else []), *rest)
+        return command_line(verb, *(sets if verb not in ("doctor", "--help") and "--help" not in rest else []), *rest)
 
     return call
 
@@ -113,7 +113,7 @@ def test_compare_on_a_conservative_model(ok):
     changes = {"model__asymmetry": 0.0, "data__objective": "last_token"}
     result = ok("compare", "--system", "model", **changes)
     assert result["system"] == "model"
-    assert set(result["estimators"]) == set(RULES)
+    assert set(result["estimators"]) == set(MODEL_RULES)
     assert result["estimators"]["twin"]["relative_error"] <= 1e-10
     assert all(row["relative_error"] <= 1e-3 for row in result["estimators"].values())
     assert not any(row["local"] for row in result["estimators"].values())

@@ -24,6 +24,7 @@ from analogep.netlist.adjoint import adjoint
 from analogep.netlist.element import GROUND
 from analogep.netlist.elements import VCCS, Capacitor, ISource, Resistor
 from analogep.netlist.graph import Bus, Netlist
+from analogep.simulate import linear
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.linear import linear_response
 from analogep.simulate.settle import SettleOptions, settle_near
@@ -347,3 +348,19 @@ def test_plain_ep_is_exact_on_resistors(rule):
 def test_order_of_the_error_on_resistors(rule, order):
     errors = [reciprocal_error(rule, beta).relative_error for beta in (0.08, 0.04, 0.02)]
     np.testing.assert_allclose([a / b for a, b in pairwise(errors)], 2.0**order, rtol=0.15)
+
+
+def test_circuits_too_large_for_dense_solves_learn_as_well(monkeypatch):
+    """Krylov iterations in Newton steps and linear responses, behind the barrier against reverse mode."""
+    monkeypatch.setattr(linear, "NEWTON_LIMIT", 4)
+    monkeypatch.setattr(linear, "DENSE_LIMIT", 4)
+    model, weights, _ = block("free")
+    large, small = CircuitPhases(compile_transformer(model, weights)), phases("free")
+    x, theta = sample("free")
+    free, twin = large.free(x, theta), settled("free", 0)[1]
+    nudged = large.corrected(free, x, theta, jnp.asarray(BETA), nudge_options(large.options, BETA))
+    dense = small.corrected(settled("free", 0)[0], x, theta, jnp.asarray(BETA), nudge_options(small.options, BETA))
+    for krylov, factors in ((large.twin(free, x, theta), twin), (nudged, dense)):
+        assert bool(krylov.settled.converged)
+        for bus, value in factors.settled.v.items():
+            np.testing.assert_allclose(krylov.settled.v[bus], value, rtol=0, atol=1e-8 * np.abs(value).max() + 1e-15)

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_blocks import block, one, phases, sample
+from small_networks import network, setting
 
 import analogep
 from analogep.compile import compile_transformer
-from analogep.ep.estimators import RULES, Estimators
+from analogep.ep.estimators import MODEL_RULES, RULES, Estimators
+from analogep.ep.steps import nudged_steps
 from analogep.learning.guard import reverse_mode_uses
 from analogep.learning.model_phases import ModelPhases
 from analogep.learning.nudge import rails, with_nudge
@@ -150,11 +152,34 @@ def test_whole_runs_and_rules_go_forward_only(kind):
         runs = estimators.run(names, x, theta, 1e-3)
         return [estimators.gradient(name, runs, 1e-3).gradient for name in names]
 
-    assert set(names) == set(RULES) - ({"energy_ep"} if kind == "free" else set())
+    known = {"vector_field_ep", "vector_field_ep_one_sided", "asym_ep", "twin", "reversed"}
+    assert set(names) == known | ({"energy_ep"} if kind == "energy" else set())
     assert reverse_mode_uses(gradients, x, theta) == []
     inputs = {"token": batch.inputs, "target": batch.targets, "weight": batch.weights}
     on_model = ModelPhases(model, weights)
-    assert reverse_mode_uses(lambda x, theta: on_model.run(x, theta, 1e-3), inputs, weights) == []
+    wanted = frozenset(phase for name in MODEL_RULES for phase in RULES[name].phases)
+    assert reverse_mode_uses(lambda x, theta: on_model.run(x, theta, wanted, 1e-3), inputs, weights) == []
+
+
+def test_phases_of_any_system_go_forward_only():
+    """All of them on a small recurrent circuit, the complex ones and the step-by-step nudge included."""
+    on_circuit, (x, theta, v0) = network(), setting(np.eye(8))
+    estimators = Estimators(on_circuit)
+
+    def gradients(x, theta):
+        runs = on_circuit.run(x, theta, on_circuit.supported, 1e-3, v0)
+        return [estimators.gradient(name, runs, 1e-3).gradient for name in estimators.available]
+
+    assert reverse_mode_uses(gradients, x, theta) == []
+    first = {bus: rail[0] for bus, rail in x.items()}
+    free = jax.eval_shape(on_circuit.free, first, theta)
+    stepped = lambda free, x, theta: nudged_steps(on_circuit, free, x, theta, beta=1e-3, steps=3, dt=0.1)  # noqa: E731
+    assert reverse_mode_uses(stepped, free, first, theta) == []
+    x1 = {"x": jnp.zeros(8)}
+    for circuit in (on_circuit.system, on_circuit.transposed_circuit, on_circuit.reversed_circuit):
+        inputs = {**x1, "free.z": jnp.zeros(8)}
+        with pytest.raises(NotImplementedError, match=REFUSED):
+            jax.eval_shape(jax.grad(lambda v, c=circuit, x=inputs: c.current(v, x, theta)["z"].sum()), circuit.zeros())
 
 
 def test_the_rule_engine_goes_forward_only():
@@ -242,8 +267,11 @@ def test_backpropagating_through_a_phase_is_refused():
 
 
 LOCAL = [
-    *("analogep.ep.estimators", "analogep.ep.fidelity", "analogep.training.local", "analogep.diagnostics"),
-    *(f"analogep.learning.{name}" for name in ("deck", "guard", "model_phases", "nudge", "phases", "rule")),
+    *("analogep.ep.estimators", "analogep.ep.fidelity", "analogep.ep.price", "analogep.ep.steps"),
+    *(f"analogep.ep.{name}" for name in ("task", "perturbation", "truncated", "trajectory", "traces", "timescales")),
+    *("analogep.ep.echo", "analogep.ep.feedback_alignment", "analogep.training.local", "analogep.diagnostics"),
+    *(f"analogep.learning.{name}" for name in ("altered", "cost", "deck", "doubled", "guard", "holomorphic")),
+    *(f"analogep.learning.{name}" for name in ("model_phases", "nudge", "phases", "reversal", "rule", "system_phases")),
 ]
 
 
@@ -258,8 +286,8 @@ def test_local_paths_do_not_load_the_oracle():
     assert not banned & set(done.stdout.split())
 
 
-REVERSE = {"ep/oracle.py", "simulate/nodal/sensitivity.py"}
-"""Where reverse mode has its place: reference gradients, and sensitivities of a deck's results."""
+REVERSE = {"ep/oracle.py", "ep/baselines.py", "simulate/nodal/sensitivity.py"}
+"""Where reverse mode has its place: reference gradients, digital baselines, and sensitivities of a deck's results."""
 BACKWARD = {"grad", "value_and_grad", "vjp", "jacrev", "hessian", "linear_transpose"}
 BACKWARD |= {f"filter_{name}" for name in ("grad", "value_and_grad", "vjp", "jacrev", "hessian")}
 BACKWARD |= {"RecursiveCheckpointAdjoint", "BacksolveAdjoint", "ImplicitAdjoint", "DirectAdjoint"}

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from analogep.compile.stages import to_conductances
 from analogep.compile.transformer import STATE
 from analogep.ep import oracle
-from analogep.ep.estimators import ASYM_EP, ENERGY_EP, RULES, Estimators
+from analogep.ep.estimators import ASYM_EP, ENERGY_EP, MODEL_RULES, RULES, Estimators
 from analogep.ep.fidelity import Fidelity, fidelity
 from analogep.learning.model_phases import ModelPhases
 from analogep.learning.nudge import rails
 from analogep.learning.phases import CircuitPhases, PhaseRun
-from analogep.learning.rule import Phase
+from analogep.learning.rule import Phase, displacement
 from analogep.models.objective import Batch
 from analogep.models.transformer import EquilibriumTransformer
 from analogep.netlist._types import Array, Parameters
@@ -175,13 +175,14 @@ def compare_model(
     """The estimators on F(z): lambda at z from phases, then the contraction lambda^T dF/dtheta, which is not local."""
     phases = ModelPhases(model, weights, settle)
     x = {"token": batch.inputs, "target": batch.targets, "weight": batch.weights}
-    runs = phases.run(x, weights, beta)
+    runs = phases.run(x, weights, frozenset(p for name in MODEL_RULES for p in RULES[name].phases), beta)
+    states = {phase: run.settled.v for phase, run in runs.items()}
     free = runs[Phase.FREE].settled.require("the free phase")
     data = (batch.inputs, batch.targets, batch.weights)
     z = free.v["z"]
     implicit, unrolled = _references(model, weights, z, batch, reference)
     rows = {}
-    for name in RULES:
+    for name in MODEL_RULES:
         used = {Phase.FREE} | RULES[name].phases
         if name == ENERGY_EP.name:
             if model.free_share != 0:
@@ -189,7 +190,7 @@ def compare_model(
             plus, minus = (runs[p].settled.v["z"] for p in (Phase.NUDGED_PLUS, Phase.NUDGED_MINUS))
             gradient = oracle.energy_contrast(model, weights, plus, minus, beta, data)
         else:
-            gradient = oracle.contract(model, weights, z, phases.multipliers(name, runs, beta), *data)
+            gradient = oracle.contract(model, weights, z, displacement(RULES[name], states, beta)["z"], *data)
         rows[name] = _phase_row(gradient, implicit, [runs[p].settled for p in used])
     return Comparison(rows, implicit, unrolled, None, float(jnp.max(free.residual)))
 

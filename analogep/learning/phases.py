@@ -2,7 +2,7 @@
 
 FREE is the circuit at rest. NUDGED adds the output nudge, with its way back through the readout array. CORRECTED
 (AsymEP) nudges the logits and adds the current +2 A (v - v*) into the nodes, so that the nudged conductance matrix is
-S - A = G^T. TWIN is the adjoint network beside the circuit.
+S - A = G^T. TWIN is the adjoint network beside the circuit; REVERSED is the adjoint network in its place.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from analogep.compile.transformer import LOGITS, PREDICTION, Compiled
 from analogep.learning.nudge import BETA, with_nudge
+from analogep.learning.reversal import hold, reversed_network
 from analogep.learning.rule import Phase
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.adjoint import adjoint
@@ -43,6 +44,15 @@ class Injected(System):
     ) -> Currents:
         leaving, pushed = self.base.current(v, x, theta, t, sources), self.inject(v)
         return {bus: leaving[bus] - pushed.get(bus, 0.0) for bus in self.states}
+
+    def rate(
+        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
+    ) -> Currents:
+        # by the base, which knows its capacitors between live nodes
+        pushed = dict(self.inject(v))
+        for bus, current in (sources or {}).items():
+            pushed[bus] = pushed.get(bus, 0.0) + current
+        return self.base.rate(v, x, theta, t, pushed)
 
     def voltages(
         self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
@@ -99,6 +109,28 @@ class CircuitPhases:
         """The whole adjoint network, with which the 2A injection is made."""
         return self._build(adjoint(self.compiled.netlist))
 
+    @cached_property
+    def reversed_circuit(self) -> Circuit:
+        """The circuit with every one-way coupling turned round."""
+        return self._build(reversed_network(self.compiled.netlist))
+
+    @property
+    def netlist(self) -> Netlist:
+        """The circuit in which the weights sit."""
+        return self.compiled.netlist
+
+    @cached_property
+    def return_netlist(self) -> Netlist:
+        """The circuit with the return paths of the nudge, on which energies are contrasted."""
+        return with_nudge(self.compiled, return_path=True)
+
+    @property
+    def supported(self) -> frozenset[Phase]:
+        """Phases that this circuit can run; at `ideal` the correction reads lambda at the states alone."""
+        corrected = {Phase.CORRECTED_PLUS, Phase.CORRECTED_MINUS} if self.compiled.level == "parasitic" else set()
+        nudged = {Phase.FREE, Phase.NUDGED_PLUS, Phase.NUDGED_MINUS}
+        return frozenset(nudged | corrected | {Phase.TWIN, Phase.REVERSED_PLUS, Phase.REVERSED_MINUS})
+
     @property
     def unit(self) -> float:
         """Current times voltage that the nudge injects per unit of dL/dlogit at beta = 1."""
@@ -146,6 +178,17 @@ class CircuitPhases:
         settled = settle_near(self.twin_circuit, held, theta, sources=pushed, options=self.options)
         return PhaseRun(self.twin_circuit.voltages(settled.v, held, theta, 0.0, pushed), settled)
 
+    @partial(jax.jit, static_argnames=("self", "options"))
+    def turned(self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array, options: SettleOptions) -> PhaseRun:
+        """Settle the reversed circuit with the nudge of the free state; it is linear about there."""
+        held, at_rest = self.held(free), hold(self.reversed_circuit, free.voltages, {**x, **self.held(free)}, theta)
+        pushed = self.output_push(free, x, theta)[LOGITS]
+        sources = {**at_rest, LOGITS: at_rest[LOGITS] + beta * pushed}
+        inputs = {**x, **held}
+        start = {bus: free.voltages[bus] for bus in self.reversed_circuit.states}
+        settled = settle_near(self.reversed_circuit, inputs, theta, v0=start, sources=sources, options=options)
+        return PhaseRun(self.reversed_circuit.voltages(settled.v, inputs, theta, 0.0, sources), settled)
+
     def held(self, free: PhaseRun) -> dict[str, jax.Array]:
         """Operating-point voltages on the held rails of the adjoint network."""
         return {HELD + bus: value for bus, value in free.voltages.items()}
@@ -170,6 +213,8 @@ class CircuitPhases:
             (self.nudged, Phase.NUDGED_MINUS, -beta),
             (self.corrected, Phase.CORRECTED_PLUS, beta),
             (self.corrected, Phase.CORRECTED_MINUS, -beta),
+            (self.turned, Phase.REVERSED_PLUS, beta),
+            (self.turned, Phase.REVERSED_MINUS, -beta),
         )
         for program, phase, strength in programs:
             if phase in phases:

@@ -27,6 +27,14 @@ class Phase(StrEnum):
     CORRECTED_PLUS = "corrected+"
     CORRECTED_MINUS = "corrected-"
     TWIN = "twin"
+    REVERSED_PLUS = "reversed+"
+    REVERSED_MINUS = "reversed-"
+    GYRATOR_PLUS = "gyrator+"
+    GYRATOR_MINUS = "gyrator-"
+    DYADIC_PLUS = "dyadic+"
+    DYADIC_MINUS = "dyadic-"
+    HOLOMORPHIC = "holomorphic"
+    CLAMPED = "clamped"
 
 
 Signals = Mapping[Phase, Voltages]
@@ -85,6 +93,22 @@ def local_gradient(
         for name, product in _products(term, netlist, pre, post).items():
             total[name] = total.get(name, 0.0) + term.sign * product
     return jax.tree.map(lambda g: g * scale, total)
+
+
+def displacement(rule: Rule, signals: Signals, beta: float | Array) -> dict[str, Array]:
+    """What the rule takes for lambda at each bus: its post signals, summed and scaled (volts).
+
+    Raises
+    ------
+    NetlistError
+        If the rule has `energy` terms, which compare products and read no lambda.
+    """
+    if any(term.form == "energy" for term in rule.terms):
+        raise NetlistError(f"rule {rule.name!r} contrasts energies and reads no multiplier; use its gradient")
+    scale = 1.0 / (rule.nudges * beta) if rule.nudges else 1.0
+    # a term's drive side is held or common to both nudges, so that the sum over terms is the post side's contrast
+    buses = set.intersection(*(set(signals[term.post]) for term in rule.terms))
+    return {bus: sum(t.sign * signals[t.post][bus] for t in rule.terms) * scale for bus in buses}
 
 
 def _users(netlist: Netlist) -> dict[str, list[Element]]:
