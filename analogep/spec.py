@@ -201,7 +201,7 @@ def load_spec(path: Path | None = None, overrides: Sequence[str] = ()) -> Spec:
     """
     tables = {} if path is None else _read_toml(Path(path))
     for override in overrides:
-        _apply_override(tables, override)
+        apply_override(tables, override)
     return parse_spec(tables)
 
 
@@ -239,7 +239,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
     return tables
 
 
-def _apply_override(tables: dict[str, Any], override: str) -> None:
+def apply_override(tables: dict[str, Any], override: str) -> None:
+    """Set one `key=value` or `table.key=value` in nested tables; the value is TOML, or else a plain string."""
     key, equals, text = (part.strip() for part in override.partition("="))
     names = key.split(".")
     if not equals or not text or not all(names):

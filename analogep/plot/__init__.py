@@ -1,5 +1,27 @@
 """Figures from data: every function takes data and `ax=`, and returns the axes. Nothing here imports jax or pyplot."""
 
-from analogep.plot import analysis, circuit, fidelity, learning, stability, waveforms
+from analogep.plot import (
+    analysis,
+    circuit,
+    exponents,
+    fidelity,
+    learning,
+    power,
+    pseudospectra,
+    response,
+    stability,
+    waveforms,
+)
 
-__all__ = ["analysis", "circuit", "fidelity", "learning", "stability", "waveforms"]
+__all__ = [
+    "analysis",
+    "circuit",
+    "exponents",
+    "fidelity",
+    "learning",
+    "power",
+    "pseudospectra",
+    "response",
+    "stability",
+    "waveforms",
+]

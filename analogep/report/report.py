@@ -24,7 +24,7 @@ from analogep.report.text import jsonable, markup, shown
 DPI = 200
 """Twice the 100 pixels to the inch at which figures are shown."""
 _PACKAGES = ("analogep", "jax", "diffrax", "numpy", "scipy", "networkx", "xarray", "matplotlib")
-_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 @dataclass
