@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from diagnostics_figures import FIGURES as DIAGNOSTICS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
@@ -405,7 +406,7 @@ def levels() -> Figure:
 
 
 OWN = (overview, block, settling, transpose, displacement, growth, cascade, levels)
-FIGURES = {f.__name__: f for f in OWN} | SIMULATOR
+FIGURES = {f.__name__: f for f in OWN} | SIMULATOR | DIAGNOSTICS
 """File stem -> what draws it."""
 
 

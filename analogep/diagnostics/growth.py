@@ -40,6 +40,13 @@ class Growth(NamedTuple):
         return bool(self.norms[-1] <= 1)
 
 
+class Peak(NamedTuple):
+    """Largest ||exp(t J)|| over t >= 0, and its time (in the time unit of J); 1 at t = 0 where nothing grows."""
+
+    norm: float
+    time: float
+
+
 def numerical_abscissa(Jc: np.ndarray) -> float:
     """omega = lambda_max of the symmetric part: the initial slope of ||exp(t J)||, and the logarithmic 2-norm.
 
@@ -110,7 +117,12 @@ def _square(E: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 
 def peak_growth(Jc: np.ndarray, curve: Growth | None = None) -> float:
-    """Largest ||exp(t J)||_2 over t >= 0, at least 1 (t = 0).
+    """Largest ||exp(t J)||_2 over t >= 0, at least 1: the norm of `growth_peak`."""
+    return growth_peak(Jc, curve).norm
+
+
+def growth_peak(Jc: np.ndarray, curve: Growth | None = None) -> Peak:
+    """Largest ||exp(t J)||_2 over t >= 0 and when it is reached.
 
     Parameters
     ----------
@@ -119,23 +131,27 @@ def peak_growth(Jc: np.ndarray, curve: Growth | None = None) -> float:
 
     Returns
     -------
-    The peak; infinite where the norm still rises without bound after the last sample. Around each highest sample it is
-    refined: by bounded scalar search for n <= 300, else by one exponential at the peak of the Hermite interpolant.
+    The peak; infinite, at infinite time, where the norm still rises without bound after the last sample. Around each
+    highest sample it is refined: by bounded scalar search for n <= 300, else by one exponential at the peak of the
+    Hermite interpolant.
     """
     curve = growth_curve(Jc) if curve is None else curve
     if not curve.closed and _rising(curve):
-        return float("inf")
-    best = float(np.max(curve.norms))
-    if best <= 1:
-        return 1.0
-    for left, right in _brackets(curve, best):
+        return Peak(float("inf"), float("inf"))
+    top = int(np.argmax(curve.norms))
+    best = Peak(float(curve.norms[top]), float(curve.times[top]))
+    if best.norm <= 1:
+        return Peak(1.0, 0.0)
+    for left, right in _brackets(curve, best.norm):
         if len(Jc) <= DENSE_NORM:
             found = minimize_scalar(
                 lambda t: -norm2(scipy.linalg.expm(t * Jc)), bounds=(left, right), options={"xatol": 1e-6 * right}
             )
-            best = max(best, -float(found.fun))
+            here = Peak(-float(found.fun), float(found.x))
         else:
-            best = max(best, norm2(scipy.linalg.expm(_interpolated_peak(curve, left, right) * Jc)))
+            time = _interpolated_peak(curve, left, right)
+            here = Peak(norm2(scipy.linalg.expm(time * Jc)), time)
+        best = max(best, here)
     return best
 
 

@@ -1,8 +1,9 @@
-"""Finite-time Lyapunov exponent: how fast neighboring trajectories part or meet, in the C metric."""
+"""Lyapunov exponents: how fast neighboring trajectories part or meet, over a finite time and in the long run."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import diffrax
 import jax
@@ -10,9 +11,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from analogep.diagnostics.analyzed import Analyzed
+from analogep.diagnostics.splitting import in_metric, split
 from analogep.errors import ConvergenceError
 from analogep.netlist._types import Array, Parameters, Voltages
 from analogep.simulate.system import System
+
+_BLOCKS = 8
+"""Parts of a run whose scatter gives the error of its exponents."""
+
+
+class Lyapunov(NamedTuple):
+    """Lyapunov exponents along a trajectory, in units of 1/tau, tau = `system.scale.seconds`.
+
+    Attributes
+    ----------
+    exponents : mean stretching rates over the counted part of the trajectory, largest first, [vectors].
+    error : their standard error, from the scatter of the means over eight equal blocks of that part, [vectors].
+    times : ends of the counted intervals, from the start of the counted part (units of tau), [intervals].
+    running : mean rates from there up to each of them, [intervals, vectors]; their limit are the exponents.
+    """
+
+    exponents: np.ndarray
+    error: np.ndarray
+    times: np.ndarray
+    running: np.ndarray
 
 
 def finite_time_lyapunov(
@@ -56,9 +78,87 @@ def finite_time_lyapunov(
     Benettin, Galgani, Giorgilli, Strelcyn 1980, "Lyapunov characteristic exponents", Meccanica 15.
     """
     segments = max(2, int(np.ceil(horizon)))
+    vectors = min(vectors, Analyzed(system).states)
+    logs = _logs(system, v0, x, theta, horizon, segments, vectors, key, rtol, max_steps)
+    counted = logs[int(align * segments) :]
+    return float(np.max(counted.sum(axis=0))) / (len(counted) * horizon / segments)
+
+
+def lyapunov_spectrum(
+    system: System,
+    v0: Voltages,
+    x: Voltages,
+    theta: Parameters,
+    horizon: float,
+    *,
+    vectors: int | None = None,
+    interval: float | None = None,
+    key: Array | None = None,
+    align: float = 0.1,
+    rtol: float = 1e-8,
+    max_steps: int = 20_000,
+) -> Lyapunov:
+    """Lyapunov exponents along the trajectory that starts at `v0`, the leading ones or all, by QR.
+
+    Their sum is the mean divergence of the vector field when all are taken. They tend to the asymptotic exponents as
+    the horizon grows; at a settled state these are the real parts of the eigenvalues of J.
+
+    Parameters
+    ----------
+    horizon : length of the trajectory, in units of tau.
+    vectors : exponents wanted; all when None.
+    interval : time between orthonormalizations, in units of tau. When None it is such that the fastest and the slowest
+        direction part by at most e^4 in between: the tolerance of the integrator would hide the slowest else. That
+        takes the matrix J at `v0`; along trajectories that become stiffer, give it.
+    key : JAX random key of the tangents' start; key 0 when None.
+    align : first part of the horizon that is not counted: transients, and tangents that turn to their directions.
+    rtol : relative tolerance of the integrator.
+    max_steps : largest number of integrator steps an interval.
+
+    Raises
+    ------
+    ConvergenceError
+        If the integrator gives up.
+
+    Reference
+    ---------
+    Benettin, Galgani, Giorgilli, Strelcyn 1980, Meccanica 15; Geist, Parlitz & Lauterborn 1990, "Comparison of
+    different methods for computing Lyapunov exponents", Prog. Theor. Phys. 83.
+    """
+    part = Analyzed(system)
+    count = part.states if vectors is None else min(vectors, part.states)
+    if interval is None:
+        start = {name: jnp.asarray(value, float) for name, value in (system.zeros() | dict(v0)).items()}
+        Jc = in_metric(part.conductance(start, x, theta) / system.scale.siemens, part.capacitance / system.scale.farads)
+        rates = np.linalg.eigvalsh(split(Jc)[0])
+        interval = float(np.clip(4.0 / max(rates[-1] - rates[0], 1e-300), 0.0, 1.0))
+    segments = max(4, int(np.ceil(horizon / interval)))
+    span = horizon / segments
+    logs = _logs(system, v0, x, theta, horizon, segments, count, key, rtol, max_steps)
+    counted = logs[int(align * segments) :]
+    counted = counted[:, np.argsort(-counted.sum(axis=0), kind="stable")]
+    times = span * np.arange(1, len(counted) + 1)
+    running = np.cumsum(counted, axis=0) / times[:, None]
+    blocks = [block.mean(axis=0) / span for block in np.array_split(counted, min(_BLOCKS, len(counted)))]
+    error = np.std(blocks, axis=0, ddof=1) / np.sqrt(len(blocks))
+    return Lyapunov(running[-1], error, times, running)
+
+
+def _logs(
+    system: System,
+    v0: Voltages,
+    x: Voltages,
+    theta: Parameters,
+    horizon: float,
+    segments: int,
+    vectors: int,
+    key: Array | None,
+    rtol: float,
+    max_steps: int,
+) -> np.ndarray:
+    """Logarithms of the stretching over `segments` equal parts of the horizon [segments, vectors], or an error."""
     start = {name: jnp.asarray(value, float) for name, value in (system.zeros() | dict(v0)).items()}
     key = jax.random.key(0) if key is None else key
-    vectors = min(vectors, Analyzed(system).states)
     logs, success = _stretches(
         system, start, dict(x), dict(theta), key, horizon / segments, rtol, segments, vectors, max_steps
     )
@@ -67,8 +167,7 @@ def finite_time_lyapunov(
             f"the trajectory of the Lyapunov exponent could not be followed for {horizon:g} time constants; it runs "
             "away or is stiff: shorten the horizon or raise max_steps"
         )
-    counted = np.asarray(logs)[int(align * segments) :]
-    return float(np.max(counted.sum(axis=0))) / (len(counted) * horizon / segments)
+    return np.asarray(logs)
 
 
 @partial(jax.jit, static_argnames=("system", "segments", "vectors", "max_steps"))

@@ -35,7 +35,7 @@ def draw(
 
     Operating points are bars, DC sweeps curves or families of the outer source, AC responses magnitude and phase,
     transients waveforms, and noise its density by element. A reference appears as open markers, and below each panel
-    the difference over full scale (the largest magnitude that the reference has in that unit; for noise, relative).
+    the difference over the largest magnitude that the drawn reference has in that unit (for noise, relative).
 
     Parameters
     ----------

@@ -208,7 +208,7 @@ def plain_row(shown: Sequence[Curve], x: Abscissa, label: str, unit: str, height
 
 
 def difference_rows(shown: Sequence[Curve], x: Abscissa) -> list[Row]:
-    """The differences over the full scale of their unit, where there is a reference; one row or none."""
+    """The differences over the largest shown value of their unit, where there is a reference; one row or none."""
     compared = [c for c in shown if c.reference is not None]
     if not compared:
         return []

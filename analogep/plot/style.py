@@ -24,7 +24,7 @@ TITLE, LABEL, SMALL = 10.5, 9.5, 8.5
 """Font sizes in points."""
 
 _PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G"}
-_SI = {"s", "V", "A", "S", "F", "Hz"}
+_SI = {"s", "V", "A", "S", "F", "Hz", "W"}
 
 
 def new_figure(size: tuple[float, float], *, constrained: bool = True) -> Figure:
