@@ -214,7 +214,7 @@ def _spice(report: Report, results: Results) -> None:
     }
     section.table(
         [{"quantity": name, "value": value, "limit": limit} for name, (value, limit) in quantities.items()],
-        caption="Errors are fractions of the largest voltage. ngspice ran beside the training; `make bench` times it alone.",
+        caption="Errors are fractions of the largest voltage. ngspice ran beside the training: `make bench` times it.",
         name="ngspice",
     )
 

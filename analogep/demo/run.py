@@ -91,7 +91,6 @@ class Results:
         }
         if self.overlay is not None and self.settled_error is not None:
             out |= {"spice_transient_error": self.overlay.agreement.error, "spice_settled_error": self.settled_error}
-            out |= {"spice_speedup": self.overlay.agreement.speedup}
         return out
 
 
