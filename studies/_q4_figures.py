@@ -8,13 +8,16 @@ import numpy as np
 import xarray as xr
 
 from analogep.plot.spread import spread
-from analogep.plot.style import CYCLE, GRAY, INK, SMALL, describe, dressed, legend, new_figure
+from analogep.plot.style import CYCLE, GRAY, INK, describe, dressed, legend, new_figure
 from analogep.study import Picture, Results
 
-from ._q4_phases import BETA, FAITHFUL, NUDGE, ROWS
+from ._q4_online_figures import logarithmic, online_figures
+from ._q4_phases import BETA, NUDGE, ROWS
+from ._q4_training import MORE
 
-LABELS = {name: row.label for name, row in ROWS.items()} | {"implicit": "implicit", "finite_time": "finite-time"}
+LABELS = {name: row.label for name, row in ROWS.items()} | {"implicit": "implicit", "finite_time": "finite-time"} | MORE
 COLORS = {name: CYCLE[k] for k, name in enumerate(ROWS)} | {"implicit": GRAY, "finite_time": INK}
+COLORS |= {name: CYCLE[k] for k, name in enumerate(MORE)}
 
 
 def figures(results: Results) -> list[Picture]:
@@ -56,16 +59,19 @@ def figures(results: Results) -> list[Picture]:
             figure = over_residual(results["block"].sel(attention=kind))
             pictures.append(Picture(figure, caption, "relative error over residual", f"block-{kind}"))
     if "training" in results:
-        caption = "Loss at the time of reading while a network learns six patterns; lines stop where training diverged."
+        caption = (
+            "Loss at the time of reading while a network learns six patterns; lines stop where training diverged. "
+            "Below, other roads than settled phases and BPTT; RTRL has BPTT's gradient."
+        )
         pictures.append(Picture(training(results["training"]), caption, "loss over updates", "training"))
-    return pictures
+    return pictures + online_figures(results)
 
 
 def over_residual(data: xr.Dataset) -> Any:
     """Two panels, one for each target."""
     figure = new_figure((10.0, 4.2))
     for k, target in enumerate(("implicit", "finite_time")):
-        ax = _logarithmic(figure.add_subplot(1, 2, k + 1), "residual |F|/|z| at the stop (1)")
+        ax = logarithmic(figure.add_subplot(1, 2, k + 1))
         for name in data.row.values:
             style = {"linestyle": "-" if ROWS[name].exact else (0, (4, 2)), "color": COLORS[name]}
             spread(data.error.sel(row=name, target=target, beta=BETA), "residual", ax, label=LABELS[name], **style)
@@ -87,7 +93,7 @@ def hypotheses(networks: xr.Dataset) -> Any:
         ("beta", "beta (1)", "H3: vanishing nudge", settled.error.sel(rho=reciprocal.rho)),
     )
     for k, (over, label, title, found) in enumerate(panels):
-        ax = _logarithmic(figure.add_subplot(1, 3, k + 1), over)
+        ax = logarithmic(figure.add_subplot(1, 3, k + 1))
         if over == "rho":
             ax.set_xscale("symlog", linthresh=0.1)
         for name in found.row.values:
@@ -101,7 +107,7 @@ def hypotheses(networks: xr.Dataset) -> Any:
 
 def lengths(networks: xr.Dataset) -> Any:
     """Centred AsymEP against both targets, for phases of several lengths."""
-    ax = _logarithmic(dressed(None, (6.8, 4.0)), "")
+    ax = logarithmic(dressed(None, (6.8, 4.0)))
     for k, nudge in enumerate(networks.nudge.values):
         for target, dash in (("implicit", "-"), ("finite_time", (0, (4, 2)))):
             found = networks.error.sel(row="asym_ep", target=target, beta=BETA, nudge=nudge)
@@ -114,27 +120,20 @@ def lengths(networks: xr.Dataset) -> Any:
 
 
 def training(data: xr.Dataset) -> Any:
-    """A panel for each time of reading."""
-    figure = new_figure((11.0, 3.8))
-    for k, horizon in enumerate(data.horizon.values):
-        ax = _logarithmic(figure.add_subplot(1, data.horizon.size, k + 1), "update")
-        ax.set_xscale("linear")
-        for name in data.rule.values:
-            losses = data.loss.sel(horizon=horizon, rule=name)
-            losses = losses.where(losses < 10 * data.loss.isel(update=0).max())
-            style = {"color": COLORS[name], "marker": "", "linestyle": (0, (4, 2)) if name in ROWS else "-"}
-            spread(losses, "update", ax, label=LABELS[name], **style)
-        describe(ax, "update (1)", "loss when read (1)" if k == 0 else "", f"read at {horizon:g} tau")
-    legend(figure.axes[0], loc="lower left", handlelength=2.8)
+    """A column for each time of reading: above the two targets and phases, below the other roads."""
+    more = [name for name in data.rule.values if name in MORE]
+    rows = [[name for name in data.rule.values if name not in MORE], *([["finite_time", *more]] if more else [])]
+    figure, columns = new_figure((11.0, 3.4 * len(rows))), data.horizon.size
+    for i, names in enumerate(rows):
+        for k, horizon in enumerate(data.horizon.values):
+            ax = logarithmic(figure.add_subplot(len(rows), columns, i * columns + k + 1), faithful=False)
+            ax.set_xscale("linear")
+            for name in names:
+                losses = data.loss.sel(horizon=horizon, rule=name)
+                losses = losses.where(losses < 10 * data.loss.isel(update=0).max())
+                style = {"color": COLORS[name], "marker": "", "linestyle": (0, (4, 2)) if name in ROWS else "-"}
+                spread(losses, "update", ax, label=LABELS[name], **style)
+            title = f"read at {horizon:g} tau" if i == 0 else ""
+            describe(ax, "update (1)" if i == len(rows) - 1 else "", "loss when read (1)" if k == 0 else "", title)
+        legend(ax, loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=2.8)
     return figure
-
-
-def _logarithmic(ax: Any, label: str) -> Any:
-    """Logarithmic axes with the line up to which a gradient counts as faithful."""
-    ax = dressed(ax)
-    ax.set(xscale="log", yscale="log")
-    if label != "update":
-        ax.axhline(FAITHFUL, color=GRAY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
-        ax.annotate("faithful below", (1, FAITHFUL), (-2, -3), xycoords=ax.get_yaxis_transform(),
-                    textcoords="offset points", ha="right", va="top", fontsize=SMALL, color=GRAY)  # fmt: skip
-    return ax

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import xarray as xr
 
 from analogep.errors import DataError
 
-from ._q4_phases import BETA, ROWS, compared, multipliers, nudged_steps, relax, stopped
+from ._q4_phases import BETA, compared, multipliers, nudged_steps, relax, stopped
 
 if TYPE_CHECKING:
     from .q4 import Config
@@ -154,61 +154,3 @@ def measure_network(config: Config, seed: int, rho: float, margin: float, nudge:
         abscissa=float(np.linalg.eigvals(-conductance).real.max()),
         draw=draw,
     )
-
-
-# Training: the same patterns, start and rate; only the gradient differs.
-
-RULES = ("implicit", "finite_time", *(name for name, row in ROWS.items() if row.exact))
-
-
-def measure_training(config: Config, seed: int, horizon: float) -> xr.Dataset:
-    """Loss at the horizon over gradient steps, by every rule, and the loss at rest of what was learned."""
-    rng = np.random.default_rng([seed, 5])
-    nodes, count = config.nodes, config.patterns
-    weights = rng.normal(size=(nodes, nodes)) / np.sqrt(nodes)
-    drives, targets = rng.normal(size=(count, nodes)), rng.uniform(-1, 1, size=(count, nodes))
-    train = trainer(nodes, round(horizon / config.dt), config.updates, config.rate, config.dt)
-    found = [train(weights, drives, targets, rule) for rule in RULES]
-    curves, at_rest = (np.stack(part) for part in zip(*found, strict=True))
-    coordinates = {"rule": list(RULES), "update": np.arange(config.updates + 1)}
-    return xr.Dataset({"loss": (("rule", "update"), curves), "at_rest": ("rule", at_rest)}, coordinates)
-
-
-@cache
-def trainer(nodes: int, steps: int, updates: int, rate: float, dt: float) -> Callable:
-    """Compiled: gradient descent on networks read after `steps`; gives the losses there, and the last one at rest."""
-    import jax
-    import jax.numpy as jnp
-
-    settled = round(40 / dt)
-    circuit(nodes)  # before anything is traced
-
-    def state(w: Any, drive: Any, count: int) -> Any:
-        return relax(lambda z: force(z, w, drive), jnp.zeros(nodes), count, dt)
-
-    def loss(w: Any, drive: Any, target: Any, count: int) -> Any:
-        return ((state(w, drive, count) - target)[:2] ** 2).sum() / 2
-
-    def gradient(rule: str, w: Any, drive: Any, target: Any) -> Any:
-        if rule == "finite_time":  # forward mode: what BPTT over the horizon gives
-            return jax.jacfwd(loss)(w, drive, target, steps)
-        z = state(w, drive, settled if rule == "implicit" else steps)
-        if rule == "implicit":
-            lam = jnp.linalg.solve(-jax.jacfwd(force)(z, w, drive).T, push(z, target))
-        else:
-            lam = multipliers(lambda z: force(z, w, drive), lambda z: push(z, target), z, steps, BETA, dt)[rule]
-        return local(lam, z)
-
-    @partial(jax.jit, static_argnames="rule")
-    def train(weights: Any, drives: Any, targets: Any, rule: str) -> tuple[Any, Any]:
-        def mean_loss(w: Any, count: int) -> Any:
-            return jax.vmap(lambda drive, target: loss(w, drive, target, count))(drives, targets).mean()
-
-        def update(w: Any, _: Any) -> tuple[Any, Any]:
-            slopes = jax.vmap(lambda drive, target: gradient(rule, w, drive, target))(drives, targets)
-            return w - rate * slopes.mean(0), mean_loss(w, steps)
-
-        w, losses = jax.lax.scan(update, weights, length=updates)
-        return jnp.append(losses, mean_loss(w, steps)), mean_loss(w, settled)
-
-    return train

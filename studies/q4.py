@@ -7,28 +7,29 @@ estimator then says is held against both targets. The hypotheses of Ernoult et a
 broken one at a time: H1 a reciprocal conductance matrix (rho), H2 a state at rest (residual), H3 a vanishing nudge
 (beta). The same is done on transformer blocks F(z), and networks are trained on either target.
 
-Not in it yet: random forward accumulation, traces, two timescales, a limit cycle, a fixed reservoir. An estimator is
-one more entry of ROWS in _q4_phases.py.
+Beside them stand other roads (`_q4_online.py`): gradients carried along with the run (RTRL, random forward
+accumulation, eligibility traces), nudges of K steps, weights that move while circuit and twin relax, a trained readout
+of a fixed reservoir; and networks past the Hopf point, which never rest (`_q4_cycle.py`). They decide nothing: the
+verdict is on what was predicted, of the estimators in ROWS (`_q4_phases.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
-import xarray as xr
 
-from analogep.study import Answer, Check, Configuration, Part, Results, Rows, Study, Verdict
+from analogep.study import Answer, Check, Configuration, Part, Results, Study, Verdict
 
 from ._q4_blocks import measure_block
+from ._q4_cycle import measure_cycle
 from ._q4_figures import figures
-from ._q4_networks import measure_network, measure_training
+from ._q4_networks import measure_network
+from ._q4_online import measure_drift, measure_online
 from ._q4_phases import BETA, FAITHFUL, LOOSE, NUDGE, ROWS, TIGHT
+from ._q4_tables import BPTT, classes, error, median_loss, middle, tables, worst
+from ._q4_training import MORE, measure_training
 
 EP = [name for name, row in ROWS.items() if row.exact and row.nudges]
 """EP estimators that are exact when settled."""
-BPTT = "finite_time"
-"""The target that BPTT through the free phase has."""
 
 
 class Config(Configuration):
@@ -38,7 +39,11 @@ class Config(Configuration):
     (1/tau). `nudges` are lengths of the other phases over that of the free one, `dt` is the integrator's step (tau).
     TIGHT, LOOSE, BETA and NUDGE are always measured. `blocks` are attention kinds of transformer blocks F(z).
     `horizons` (tau) are the times at which trained networks are read, after `updates` steps of gradient descent at
-    `rate` on `patterns` patterns.
+    `rate` on `patterns` patterns; `rules` are trained by beside the targets and the rows that are exact when settled.
+
+    `online_rhos` (of `rhos`), `online_margins` (of `margins`) and `online_residuals` (TIGHT and LOOSE among them) are
+    those of the other roads, with `draws` of each random one, nudges of `nudge_times` (tau), and weights that move for
+    `drift_times` (tau). Cycling networks are stopped at `cycle_times` (tau).
     """
 
     nodes: int = 8
@@ -54,6 +59,14 @@ class Config(Configuration):
     updates: int = 200
     rate: float = 0.2
     patterns: int = 6
+    rules: tuple[str, ...] = tuple(MORE)
+    online_rhos: tuple[float, ...] = (0.0, 1.0, 3.0)
+    online_margins: tuple[float, ...] = (0.05, 0.5)
+    online_residuals: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4)
+    draws: int = 16
+    nudge_times: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+    drift_times: tuple[float, ...] = (10.0, 30.0, 100.0, 300.0)
+    cycle_times: tuple[float, ...] = (3.0, 10.0, 30.0, 60.0)
 
     @property
     def stops(self) -> list[float]:
@@ -70,32 +83,15 @@ QUICK = Config(
     blocks=(),
     horizons=(1.0,),
     updates=20,
+    rules=("reservoir",),
+    online_rhos=(1.0,),
+    online_margins=(0.5,),
+    online_residuals=(1e-2, 1e-4),
+    draws=4,
+    nudge_times=(1.0, 10.0),
+    drift_times=(30.0,),
+    cycle_times=(3.0, 24.0),
 )
-
-
-def classes(results: Results, nudge: float = NUDGE) -> dict[str, xr.Dataset]:
-    """Kinds of system, each over its seeds: networks by rho and margin, blocks by attention."""
-    networks = results["network"].sel(nudge=nudge)
-    found = {
-        f"network, rho {rho:g}, margin {margin:g}": networks.sel(rho=rho, margin=margin)
-        for rho in networks.rho.values
-        for margin in networks.margin.values
-    }
-    if "block" in results and nudge == NUDGE:
-        blocks = results["block"]
-        found |= {f"block, {kind} attention": blocks.sel(attention=kind) for kind in blocks.attention.values}
-    return found
-
-
-def error(data: xr.Dataset, row: str, at: float, target: str | None = None, variable: str = "error") -> xr.DataArray:
-    """An estimator's error over seeds, with the free phase stopped at residual `at`; to the nearer target if None."""
-    found = data[variable].sel(row=row, residual=at, beta=BETA)
-    return found.min("target") if target is None else found.sel(target=target)
-
-
-def middle(values: xr.DataArray) -> float:
-    """Median over seeds; NaN if one is missing, so that nothing is decided by the rest."""
-    return float(values.median("seed", skipna=False))
 
 
 def verdict(results: Results) -> Verdict:
@@ -146,7 +142,7 @@ def answer(results: Results, best: str, errors: list[float], gap: float, drift: 
         fundamental = f"""Engineering. At residual 1e-2 a one-sided contrast errs by up to {drift:.3g} times the
         gradient, because it divides by beta what the unfinished free phase still drifts. A centred contrast cancels
         that drift: {found}. What remains is a choice, not an obstruction: the two targets are up to {gap:.2g} apart
-        there. {by_length(results)} {by_training(results)}"""
+        there. {by_length(results)}"""
         realizable = """Yes, with the same circuit and no state at rest: two nudged phases of opposite sign, each as
         long as the free phase and started where it stopped (AsymEP: with the 2A injection about that state), or one
         phase of the twin. Price: a held copy of the stopped state, and a second nudged phase where one-sided EP has
@@ -158,7 +154,10 @@ def answer(results: Results, best: str, errors: list[float], gap: float, drift: 
     and centred with half of beta. The answer is wrong if halving beta changes the centred contrast as it changes the
     one-sided one, or if phases as long as the free one do not point along finite differences of the loss at that
     same stopping time."""
-    return Answer(*(" ".join(text.split()) for text in (fundamental, realizable, experiment)))
+    beside = (by_waiting(results), by_training(results), by_carrying(results), by_cycling(results))
+    beside = (*beside, by_scope(results, len(errors)))
+    fundamental, realizable, experiment = (" ".join(text.split()) for text in (fundamental, realizable, experiment))
+    return Answer("\n\n".join((fundamental, *filter(None, beside))), realizable, experiment)
 
 
 def by_length(results: Results) -> str:
@@ -173,84 +172,82 @@ def by_length(results: Results) -> str:
     return f"The length of the nudged phases chooses (largest rho, smallest margin): {'; '.join(said)}."
 
 
+def by_waiting(results: Results) -> str:
+    """How long a nudge from a state at residual 1e-2 must be to end near a target in every kind of network."""
+    if "online" not in results:
+        return ""
+    errors = results["online"].nudge_error.sel(residual=LOOSE).median("seed", skipna=False)
+    worst_of = errors.max(("rho", "margin"), skipna=False)  # target x nudge_time
+    to, when = (int(k) for k in np.unravel_index(np.argmin(worst_of.values), worst_of.shape))
+    name = {"implicit": "implicit", BPTT: "finite-time"}[str(worst_of.target.values[to])]
+    return (
+        "Beside the verdict, which was fixed beforehand to phases as long as the free one: of nudges of one length in "
+        f"all networks ({errors.rho.size * errors.margin.size} kinds), those of {float(errors.nudge_time[when]):g} tau "
+        f"end nearest to one target, {float(worst_of.values[to, when]):.2g} from the {name} gradient at worst "
+        "(residual 1e-2, centred AsymEP)."
+    )
+
+
 def by_training(results: Results) -> str:
     """Which target trains better at the earliest reading; nothing if no training was measured."""
     if "training" not in results:
         return ""
     early = results["training"].isel(horizon=0)
-    rules = ("implicit", BPTT, "asym_ep", "twin")
-    loss = {rule: f"{median_loss(early.loss.sel(rule=rule).isel(update=-1)):.2g}" for rule in rules}
+    loss = {rule: f"{median_loss(early.loss.sel(rule=rule).isel(update=-1)):.2g}" for rule in early.rule.values}
     before = middle(early.loss.sel(rule=BPTT).isel(update=0))
     return (
         f"Read after {float(early.horizon):g} tau, networks learn from a loss of {before:.2g} to {loss[BPTT]} by BPTT, "
-        f"{loss['asym_ep']} by centred AsymEP, {loss['twin']} by the twin, {loss['implicit']} on the implicit gradient."
+        f"{loss['asym_ep']} by centred AsymEP, {loss['twin']} by the twin, {loss['implicit']} on the implicit gradient"
+        f"{''.join(f', {value} by {MORE[rule]}' for rule, value in loss.items() if rule in MORE)}."
     )
 
 
-def worst(errors: Iterable[float]) -> float:
-    """The largest; NaN if one of them is."""
-    return float(np.max(list(errors)))
+def by_carrying(results: Results) -> str:
+    """What the other roads to a gradient come to; nothing if they were not measured."""
+    if not {"online", "drift"} <= set(results):
+        return ""
+    online, drift = results["online"].error.sel(target=BPTT).median("seed", skipna=False), results["drift"]
 
+    def span(row: str, level: float = LOOSE) -> str:
+        ends = [f"{float(end(online.sel(carried=row, residual=level))):.2g}" for end in (np.min, np.max)]
+        return " to ".join(dict.fromkeys(ends))
 
-def tables(results: Results) -> list[Rows]:
-    """Both targets at both residuals for every kind of system; training."""
-    rows = []
-    for kind, data in classes(results).items():
-        for level in (LOOSE, TIGHT):
-            errors = {
-                f"{short}, {to}": middle(error(data, row, level, target))
-                for short, row in (("AsymEP", "asym_ep"), ("twin", "twin"))
-                for to, target in (("rest", "implicit"), ("T", BPTT))
-            }
-            rows.append(
-                {
-                    "system": kind,
-                    "residual": level,
-                    "alpha": middle(data.abscissa),
-                    "T": middle(data.time.sel(residual=level)),
-                    "gap": middle(data.gap.sel(residual=level)),
-                    **errors,
-                    "one-sided": middle(error(data, "asym_ep_one_sided", level)),
-                    "plain EP": middle(error(data, "vector_field_ep", level)),
-                }
-            )
-    caption = (
-        "Relative errors, medians over seeds (beta 1e-3), with the free phase stopped at time T: `gap` between the "
-        "targets; centred AsymEP and the twin against the implicit gradient (rest) and BPTT's (T); one-sided AsymEP "
-        "and centred plain EP against the nearer one."
+    late = drift.error.isel(duration=-1).median("seed", skipna=False)
+    return (
+        f"Carried along with the run, at the same residual: RTRL has BPTT's gradient (off by {span('rtrl')}), for n p "
+        f"stored numbers; one draw of a random direction errs by {span('forward_random')}, of rank one by "
+        f"{span('uoro')}, both without bias; local traces by {span('eligibility')} (at 1e-4 by "
+        f"{span('eligibility', TIGHT)}). Weights that never wait are within {worst(late.values.ravel()):.2g} of where "
+        f"the implicit gradient leads them after {float(drift.duration[-1]):g} tau."
     )
-    out = [Rows("fidelity", caption, rows, {"alpha": "1/tau", "T": "tau"})]
-    lengths = results["network"].nudge
-    if lengths.size > 1:
-        rows = []
-        for nudge in lengths.values:
-            for kind, data in classes(results, nudge).items():
-                near = {to: middle(error(data, "asym_ep", LOOSE, at)) for to, at in (("rest", "implicit"), ("T", BPTT))}
-                rows.append({"system": kind, "length": float(nudge), **near})
-        caption = "Centred AsymEP at residual 1e-2 by the length of the nudged phases over that of the free one."
-        out.append(Rows("lengths", caption, rows))
-    if "training" in results:
-        data = results["training"]
-        trained = [
-            {
-                "read at": float(horizon),
-                "gradient": rule,
-                "loss before": middle(data.loss.sel(horizon=horizon, rule=rule).isel(update=0)),
-                "loss after": median_loss(data.loss.sel(horizon=horizon, rule=rule).isel(update=-1)),
-                "loss after, at rest": median_loss(data.at_rest.sel(horizon=horizon, rule=rule)),
-                "diverged": int((~np.isfinite(data.loss.sel(horizon=horizon, rule=rule).isel(update=-1))).sum()),
-            }
-            for horizon in data.horizon.values
-            for rule in data.rule.values
-        ]
-        caption = "Networks trained on the state at a time, by the gradient of either target; medians over seeds."
-        out.append(Rows("training", caption, trained, {"read at": "tau"}))
-    return out
 
 
-def median_loss(values: xr.DataArray) -> float:
-    """Median over seeds in which a run that diverged counts as an infinite loss."""
-    return float(np.median(np.where(np.isfinite(values), values, np.inf)))
+def by_cycling(results: Results) -> str:
+    """What is left past the Hopf point."""
+    data = results["cycle"]
+    late = data.isel(time=-1)
+    asym, twin = (f"{middle(late.phase_error.sel(row=row)):.2g}" for row in ("asym_ep", "twin"))
+    carried = middle(late.error.sel(carried="rtrl", target=BPTT))
+    never = int((~data.settled.astype(bool)).sum())
+    return (
+        f"Past the Hopf point {never} of {data.seed.size} networks never settle: after {float(late.time):g} tau "
+        f"centred AsymEP misses the gradient of the loss at that time by {asym} times its length, the twin by {twin} "
+        f"and RTRL by {carried:.1g}, while the gradient itself has grown to {middle(late['size']):.2g} times the "
+        "implicit formula's. A trained readout of a fixed reservoir needs no lambda, at rest or not."
+    )
+
+
+def by_scope(results: Results, kinds: int) -> str:
+    """On how much the verdict stands, so that a quick run is not taken for the full one."""
+    networks = results["network"]
+    said = f"Judged on {kinds} kinds of system with {networks.seed.size} seeds."
+    if "block" in results:
+        return said
+    return (
+        f"{said} This is fewer than the full profile has, and without transformer blocks; the rules are the same, but "
+        "the falsifier asks for every kind of system measured, which few kinds meet more easily. Where the two differ "
+        "the full profile counts."
+    )
 
 
 STUDY = Study(
@@ -270,6 +267,9 @@ STUDY = Study(
         ),
         "block": Part(lambda c: {"attention": c.blocks}, measure_block),
         "training": Part(lambda c: {"horizon": c.horizons}, measure_training),
+        "online": Part(lambda c: {"rho": c.online_rhos, "margin": c.online_margins}, measure_online),
+        "drift": Part(lambda c: {"rho": c.online_rhos, "margin": c.online_margins}, measure_drift),
+        "cycle": Part(lambda c: {}, measure_cycle),
     },
     verdict=verdict,
     tables=tables,
