@@ -270,7 +270,8 @@ LOCAL = [
     *("analogep.ep.estimators", "analogep.ep.fidelity", "analogep.ep.price", "analogep.ep.steps"),
     *(f"analogep.ep.{name}" for name in ("task", "perturbation", "truncated", "trajectory", "traces", "timescales")),
     *("analogep.ep.echo", "analogep.ep.feedback_alignment", "analogep.training.local", "analogep.diagnostics"),
-    *(f"analogep.learning.{name}" for name in ("altered", "cost", "deck", "doubled", "guard", "holomorphic")),
+    *(f"analogep.learning.{name}" for name in ("altered", "calibration", "cost", "deck", "doubled", "guard")),
+    *(f"analogep.learning.{name}" for name in ("holomorphic", "mismatch")),
     *(f"analogep.learning.{name}" for name in ("model_phases", "nudge", "phases", "reversal", "rule", "system_phases")),
 ]
 
