@@ -58,7 +58,9 @@ def hamiltonian_echo(
 
     and each term is local. Against backpropagation through the same steps the error is of order beta^2 at any step
     size, because Störmer-Verlet is symplectic and reversible itself. Damping breaks both properties: the echo neither
-    returns nor carries the adjoint, and the error grows with damping x time (of order 1 once that is about 1).
+    returns nor carries the adjoint, and the error grows with damping x time (of order 1 once that is about 1). Far
+    beyond, where both runs have come to rest, it falls again: the echo is then equilibrium propagation in a reciprocal
+    network.
 
     The price is three runs (forward, and one echo for each sign), no stored path, one sign flip for each capacitor at
     one instant, a kick at the outputs, and one product accumulated for each weight and echo; no second wiring, because

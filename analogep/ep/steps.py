@@ -31,8 +31,8 @@ def nudged_steps(
 
     As beta falls, update k of a symmetric system is the part of the gradient that backpropagation through the same
     Euler steps at rest gives to step k from the end (Ernoult et al. 2019, theorem 1); they add up to the gradient of
-    the truncated unroll. With `corrected` it holds for any system. Both need equal capacitors: the increments are those
-    of (1 - dt C^-1 G)^k, and transposing exchanges C^-1 with G.
+    the truncated unroll. With `corrected` it holds for any system: (1 - dt C^-1 G^T)^k C^-1 is the transpose of
+    (1 - dt C^-1 G)^k C^-1, whatever the capacitors.
 
     Parameters
     ----------
