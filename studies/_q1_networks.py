@@ -6,8 +6,6 @@ from functools import cache
 
 import numpy as np
 
-from analogep.compile.lookalike import mirrored
-
 NODES, OUTPUTS = 8, 3
 """Nodes of every network of one-way couplings; the loss looks at the first three of them."""
 TARGET = np.linspace(-0.5, 0.5, NODES)
@@ -99,6 +97,8 @@ def pair(rho: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
     Outputs are held by a larger conductance of their own, which leaves room for what the lookalike takes of it.
     """
+    from analogep.compile.lookalike import mirrored
+
     outputs = np.arange(NODES) < OUTPUTS
     for draw in range(1000):
         rng = np.random.default_rng([seed, 4, draw])

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ._q1_ladder import BETAS, BIAS, INPUT, Instance, built, estimates, instance
-from ._q1_networks import NODES, OUTPUTS, STABLE, definite, mirrored, pair, radius, slowest
+from ._q1_networks import NODES, OUTPUTS, STABLE, definite, pair, radius, slowest
 
 if TYPE_CHECKING:
     from analogep.netlist.graph import Netlist
@@ -93,6 +93,8 @@ def measure_floor(config: Config, seed: int, rho: float) -> xr.Dataset:
     The two have gradients f1 g and f2 g at hidden weights, and all else in common. One estimate for both errs by
     (f2 - f1) / (f2 + f1) of the gradient on one of them at least, by all of it if f1 <= 0.
     """
+    from analogep.compile.lookalike import mirrored
+
     outputs = np.arange(NODES) < OUTPUTS
     reciprocal = definite(0.0, seed) + np.diag(1.0 * outputs)
 

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from analogep.diagnostics.growth import numerical_abscissa, peak_growth
-from analogep.diagnostics.spectrum import eigenvalues, hopf_frequency, spectral_abscissa
-from analogep.diagnostics.splitting import in_metric, rho_sinv_a
-
 if TYPE_CHECKING:
     from .q5 import Config
 
 
 def sample(rng: np.random.Generator, nodes: int, rho: float, margin: float) -> tuple[np.ndarray, np.ndarray, Any]:
     """States h, W and its P and Q, with rho(S^-1 A) = rho of the passive circuit's conductance matrix at h."""
+    from analogep.diagnostics import rho_sinv_a
     from analogep.training.stabilizers import Monotone, monotone_weights
 
     h = rng.uniform(-0.95, 0.95, nodes)
@@ -40,6 +37,8 @@ def buffered_jacobian(weights: np.ndarray, h: np.ndarray) -> np.ndarray:
 
 def measure_growth(config: Config, seed: int, rho: float) -> xr.Dataset:
     """omega and the peak of ||exp(tJ)|| of sampled passive circuits, and of buffered ones with the same states."""
+    from analogep.diagnostics import eigenvalues, numerical_abscissa, peak_growth, rho_sinv_a, spectral_abscissa
+
     rng = np.random.default_rng([seed, 6])
     found: dict[str, list[float]] = {}
     for _ in range(config.samples):
@@ -59,6 +58,15 @@ def measure_growth(config: Config, seed: int, rho: float) -> xr.Dataset:
 
 def measure_ringing(config: Config, seed: int, rho: float) -> xr.Dataset:
     """A step of the drive in a passive circuit of four nodes: our transient, and ngspice's of the exported deck."""
+    from analogep.diagnostics import (
+        eigenvalues,
+        hopf_frequency,
+        in_metric,
+        numerical_abscissa,
+        peak_growth,
+        rho_sinv_a,
+        spectral_abscissa,
+    )
     from analogep.simulate.circuit import Circuit
     from analogep.simulate.reference import check_transient
     from analogep.training.stabilizers import passive_network

@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from analogep.diagnostics.growth import peak_growth
-from analogep.diagnostics.splitting import rho_sinv_a, split
-
 from ._q4_phases import relax
 
 if TYPE_CHECKING:
@@ -243,6 +240,8 @@ def panel(weights: np.ndarray, leak: np.ndarray, z: np.ndarray, *, passive: bool
 
 def numbers(jacobians: np.ndarray) -> dict[str, float]:
     """Largest alpha, omega and rho of J [patterns, n, n]; growth at the pattern with the largest omega."""
+    from analogep.diagnostics import peak_growth, rho_sinv_a, split
+
     alphas = np.linalg.eigvals(jacobians).real.max(1)
     omegas = np.array([np.linalg.eigvalsh(split(j)[0])[-1] for j in jacobians])
     return {
