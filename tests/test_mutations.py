@@ -86,6 +86,18 @@ MUTATIONS = {
         "x = p @ (x - ohms * _widen(",
         ["test_tile.py::test_effective_matrix_is_the_dense_solution[shape0-both sides]"],
     ),
+    "AsymEP: the transpose in its correction": (
+        "learning/system_phases.py",
+        "forward[bus] - back[bus] for bus in rest",
+        "forward[bus] + back[bus] for bus in rest",
+        ["test_ernoult.py::test_every_nudged_step_is_a_step_of_backpropagation[symmetric-True]"],
+    ),
+    "calibration: direction of a trim": (
+        "learning/calibration.py",
+        "np.where(stable, trims - step,",
+        "np.where(stable, trims + step,",
+        ["test_calibration.py::test_a_probe_projects_on_the_trims_that_explain_it"],
+    ),
     "raw file: imaginary part": (
         "netlist/spice/raw.py",
         "complex(*numbers) if is_complex",

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from analogep.learning.phases import Injected, PhaseRun
 from analogep.learning.rule import Phase, Rule, Term, local_gradient
 from analogep.learning.system_phases import SystemPhases
-from analogep.netlist._types import Array, Currents, Parameters, Voltages
+from analogep.netlist._types import Array, Parameters, Voltages
 
 _INCREMENT = Rule("increment", (Term(1.0, Phase.FREE, Phase.NUDGED_PLUS),), 1.0)
 
@@ -48,18 +48,8 @@ def nudged_steps(
     stored at every weight; nothing is stored along the path.
     """
     system, rest = phases.system, free.settled.v
-    turned, held = phases.adjoint_system(free, x, theta)
-    along = jax.linearize(lambda at: system.current(at, x, theta), rest)[1]
-
-    def inject(v: Voltages) -> Currents:
-        pushed = {bus: beta * i for bus, i in phases.force(v, x, theta).items()}
-        if not corrected:
-            return pushed
-        away = {bus: v[bus] - rest[bus] for bus in rest}
-        forward, back = along(away), turned.current(away, held, theta)
-        return {bus: pushed.get(bus, 0.0) + forward[bus] - back[bus] for bus in rest}
-
-    nudged, tau = Injected(system, inject), system.scale.seconds
+    nudge = phases.corrected_nudge(free, x, theta, beta) if corrected else phases.nudge(x, theta, beta)
+    nudged, tau = Injected(system, nudge), system.scale.seconds
 
     def step(v: dict[str, Array], _: None) -> tuple[dict[str, Array], dict[str, Array]]:
         rate = nudged.rate(v, x, theta)

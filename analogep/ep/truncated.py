@@ -14,7 +14,7 @@ from analogep.ep.task import Task
 from analogep.ep.trajectory import euler, finite
 from analogep.learning.phases import Injected, PhaseRun
 from analogep.learning.system_phases import SystemPhases
-from analogep.netlist._types import Array, Currents, Voltages
+from analogep.netlist._types import Array
 from analogep.simulate.transient import transient
 
 
@@ -111,19 +111,9 @@ def truncated_nudge_in_time(
 
 def _nudged(task: Task, free: PhaseRun, beta: Array | float, corrected: bool) -> Injected:
     """The system with beta (-dL/dv), and with the correction +2 A (v - v*), pushed into its states."""
-    rest, phases = free.settled.v, SystemPhases(task.system, task.cost)
-    turned, held = phases.adjoint_system(free, task.x, task.theta)
-    along = jax.linearize(lambda at: task.system.current(at, task.x, task.theta), rest)[1]
-
-    def inject(v: Voltages) -> Currents:
-        push = {bus: beta * current for bus, current in task.push(v).items()}
-        if corrected:
-            away = {bus: v[bus] - rest[bus] for bus in rest}
-            forward, back = along(away), turned.current(away, held, task.theta)
-            push = {bus: push[bus] + forward[bus] - back[bus] for bus in push}
-        return push
-
-    return Injected(task.system, inject)
+    task.push(free.settled.v)  # refuses a loss of nodes that are no states
+    phases, at = SystemPhases(task.system, task.cost), (task.x, task.theta, beta)
+    return Injected(task.system, phases.corrected_nudge(free, *at) if corrected else phases.nudge(*at))
 
 
 @partial(jax.jit, static_argnames=("steps", "corrected"))

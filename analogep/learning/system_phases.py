@@ -163,9 +163,24 @@ class SystemPhases:
             )
         return pushed
 
-    def nudge(self, x: Voltages, theta: Parameters, beta: Array) -> Callable[[Voltages], Currents]:
+    def nudge(self, x: Voltages, theta: Parameters, beta: Array | float) -> Callable[[Voltages], Currents]:
         """States -> nudging currents at the strength beta."""
         return lambda v: {bus: beta * i for bus, i in self.force(v, x, theta).items()}
+
+    def corrected_nudge(
+        self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array | float
+    ) -> Callable[[Voltages], Currents]:
+        """-beta dL/dv + 2 A (v - v*) as a function of the states v, A that of the free state v*."""
+        rest, (turned, held) = free.settled.v, self.adjoint_system(free, x, theta)
+        along = jax.linearize(lambda at: self.system.current(at, x, theta), rest)[1]
+        nudge = self.nudge(x, theta, beta)
+
+        def inject(v: Voltages) -> Currents:
+            away = {bus: v[bus] - rest[bus] for bus in rest}
+            forward, back, pushed = along(away), turned.current(away, held, theta), nudge(v)
+            return {bus: pushed.get(bus, 0.0) + forward[bus] - back[bus] for bus in rest}
+
+        return inject
 
     def _settle_nudged(
         self,
@@ -203,15 +218,9 @@ class SystemPhases:
         self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array, options: SettleOptions
     ) -> PhaseRun:
         """Settle with -beta dL/dv + 2 A (v - v*) injected."""
-        rest, (turned, held) = free.settled.v, self.adjoint_system(free, x, theta)
-        along = jax.linearize(lambda at: self.system.current(at, x, theta), rest)[1]
-
-        def inject(v: Voltages) -> Currents:
-            away = {bus: v[bus] - rest[bus] for bus in rest}
-            forward, back, pushed = along(away), turned.current(away, held, theta), self.force(v, x, theta)
-            return {bus: beta * pushed.get(bus, 0.0) + forward[bus] - back[bus] for bus in rest}
-
-        near = linear_response(turned, jax.tree.map(jnp.zeros_like, rest), held, theta)
+        turned, held = self.adjoint_system(free, x, theta)
+        near = linear_response(turned, jax.tree.map(jnp.zeros_like, free.settled.v), held, theta)
+        inject = self.corrected_nudge(free, x, theta, beta)
         return self._settle_nudged(self.system, free, x, theta, inject, options, inverse=near)
 
     @partial(jax.jit, static_argnames=("self",))
