@@ -128,6 +128,10 @@ class Cell(Element):
 class Pointwise(Cell):
     """Base of cells that act on every node of equal-shaped input buses by itself."""
 
+    @property
+    def mixes(self) -> int:
+        return 0
+
     def instances(self, deck: Deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
         for index, nodes in deck.nodes(*self.inputs, self.output):
             yield index, len(self.inputs), nodes

@@ -41,6 +41,10 @@ class _Lanes(Cell):
 
     epsilon: float = 1e-5
 
+    @property
+    def mixes(self) -> int:
+        return 1
+
     def parameters(self) -> Mapping[str, float]:
         return {"eps": self.epsilon}
 

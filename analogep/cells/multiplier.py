@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from analogep.cells.cell import Cell
-from analogep.netlist._types import Array
+from analogep.netlist._types import Array, Voltages
+from analogep.netlist.couplings import Couplings
 
 if TYPE_CHECKING:
     from analogep.netlist.spice.write import Deck
@@ -61,6 +62,22 @@ class Multiplier(Cell):
         a, b = (jnp.asarray(x) for x in inputs)
         la, lb, out = self.letters
         return self._contract((out, lb, la), lam, b), self._contract((la, out, lb), a, lam)
+
+    def couplings(self, v: Voltages) -> Iterator[Couplings]:
+        """Each product depends on either factor by the other one."""
+        buses = (*self.inputs, self.output)
+        shapes = [np.shape(v[bus]) for bus in buses]
+        shapes = [s if len(s) == 3 else (s[0], self.heads, s[1] // self.heads) for s in shapes]
+        ends = list(zip(self.letters, shapes, strict=True))
+        sizes = {letter: size for end in ends for letter, size in zip(*end, strict=True)}
+        at = dict(zip(sizes, np.indices(tuple(sizes.values())).reshape(len(sizes), -1), strict=True))
+        if self.causal:
+            earlier = at["s"] <= at["t"]
+            at = {letter: index[earlier] for letter, index in at.items()}
+        nodes = [np.ravel_multi_index(tuple(at[x] for x in letters), shape) for letters, shape in ends]
+        for here, other in ((0, 1), (1, 0)):
+            factor = np.ravel(v[buses[other]])[nodes[other]] / self.volts
+            yield Couplings(self.output, buses[here], nodes[2], nodes[here], -self.siemens * self.gain * factor)
 
     def subcircuit(self, size: int) -> tuple[str, list[str]]:
         return "multiplier", [".subckt multiplier a1 a2 y gm=1 u=1", "By 0 y I={gm}*v(a1)*v(a2)/{u}", ".ends"]

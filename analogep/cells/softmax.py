@@ -31,6 +31,10 @@ class Softmax(Cell):
 
     causal: bool = False
 
+    @property
+    def mixes(self) -> int:
+        return 1
+
     def law(self, s: Array) -> Array:
         if not self.causal:
             return jax.nn.softmax(s, axis=-1)

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg
 
 from analogep.diagnostics.analyzed import Analyzed
+from analogep.diagnostics.condensation import Condensed, condensed
 from analogep.errors import NetlistError
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.adjoint import adjoint
@@ -127,6 +128,13 @@ class Operators:
             probe[begin:end] = signs[begin:end]
             found[begin:end] = (probe * self.G(probe))[begin:end]
         return found
+
+    @cached_property
+    def condensed(self) -> Condensed | None:
+        """Factors of S, in units of `scale.siemens`; None where the conductances are not listed or are too many."""
+        if not isinstance(self.system, Circuit):
+            return None
+        return condensed(self.system, *self._point)
 
     @cached_property
     def _held(self) -> dict[str, Array]:

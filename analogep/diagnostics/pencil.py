@@ -1,4 +1,4 @@
-"""rho(S^-1 A) from products alone: Arnoldi iteration with an inner solve with S."""
+"""rho(S^-1 A) without dense matrices: Arnoldi iteration with an inner solve with S."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse.linalg as sparse
 
+from analogep.diagnostics.condensation import Condensed
 from analogep.diagnostics.iterative import Estimate, is_reciprocal
 from analogep.diagnostics.operators import Operators
 
@@ -29,33 +30,37 @@ def rho_sinv_a(
     """Spectral radius of S^-1 A of G, which decides the bias of plain EP.
 
     Arnoldi iteration, because the eigenvalues come in pairs +-mu. S^-1 is applied by conjugate gradients where S is
-    definite and by MINRES where it is not, both with the diagonal of G as preconditioner where that varies.
-
-    rho grows as S comes near a singular matrix: about as one over the root of its eigenvalue nearest to 0. Where S is
-    indefinite that eigenvalue shrinks like 1/n in compiled blocks, so that beyond some 1e4 states no sensible number of
-    products resolves it. The value is then nan and `converged` False.
+    definite. Where it is not, rho grows as S comes near a singular matrix, about as one over the root of its eigenvalue
+    nearest to 0. In compiled blocks that eigenvalue shrinks like 1/n, so that beyond some 1e4 states no sensible number
+    of products resolves it: S is then factorized by static condensation. A circuit too large for that, or without a
+    list of its conductances, is left to MINRES; where that fails the value is nan and `converged` False.
 
     Parameters
     ----------
     ends : the `symmetric_range`.
     steps : largest number of Arnoldi steps, one solve each.
-    inner : largest number of iterations of a solve, two products each. The first one that fails ends it all.
+    inner : largest number of iterations of an iterative solve, two products each. The first one that fails ends it all.
 
     Returns
     -------
-    0 where A = 0. The residual is ||A x - mu S x|| / ||A x|| of the leading pair, or that of a solve which failed.
+    0 where A = 0; infinite where S is singular. The residual is ||A x - mu S x|| / ||A x|| of the leading pair, or that
+    of a solve which failed.
     """
     before = operators.products
     definite = ends[0].converged and ends[1].converged and ends[0].value * ends[1].value > 0
-    method = f"Arnoldi, inner {'CG' if definite else 'MINRES'}"
     if is_reciprocal(operators):
         return Estimate(0.0, 0.0, True, operators.products - before, "reciprocal")
+    factors = None if definite else operators.condensed
+    method = f"Arnoldi, inner {'CG' if definite else 'MINRES' if factors is None else 'static condensation'}"
+    if factors is not None and factors.singular:
+        return Estimate(np.inf, 0.0, True, operators.products - before, method)
     sign = np.sign(ends[1].value) if definite else 1.0
     start = np.random.default_rng(3).standard_normal(operators.n)
     basis, H = [start / np.linalg.norm(start)], np.zeros((steps + 1, steps))
     mu, pair, worst, settled = 0.0, np.zeros(1, complex), 0.0, False
     for k in range(min(steps, operators.n)):
-        solved = _solve(operators, sign * operators.A(basis[k]), sign, definite, inner)
+        b = sign * operators.A(basis[k])
+        solved = _solve(operators, b, sign, definite, inner) if factors is None else _refined(operators, b, factors)
         worst = max(worst, solved.residual)
         _orthonormalize(solved.y, basis, H[:, k])
         values, vectors = np.linalg.eig(H[: k + 1, : k + 1])
@@ -95,6 +100,18 @@ def _solve(operators: Operators, b: np.ndarray, sign: float, definite: bool, ite
         if residual <= INNER or left <= 0:
             break
     return Solve(y, residual)
+
+
+def _refined(operators: Operators, b: np.ndarray, factors: Condensed) -> Solve:
+    """y with S y = b from factors, its error solved for again until it is small: S may be all but singular."""
+    size = float(np.linalg.norm(b)) or 1.0
+    y = np.zeros(operators.n)
+    for _ in range(4):
+        rest = b - operators.S(y)
+        if np.linalg.norm(rest) <= INNER * size:
+            break
+        y = y + factors.solve(rest)
+    return Solve(y, float(np.linalg.norm(b - operators.S(y))) / size)
 
 
 def _preconditioner(operators: Operators) -> sparse.LinearOperator | None:

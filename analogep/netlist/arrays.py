@@ -47,6 +47,10 @@ class Crossbar(Element):
         return {"rows": self.rows, "columns": self.columns}
 
     @property
+    def mixes(self) -> int:
+        return 1
+
+    @property
     def array(self) -> str:
         return self.weights
 

@@ -69,6 +69,14 @@ class Element(ABC):
         return ()
 
     @property
+    def mixes(self) -> int | None:
+        """Trailing axes of its buses (0 or 1) within which nodes act on each other; None where it does not say.
+
+        The other axes are lanes: a node acts on nodes of its own lane alone.
+        """
+        return None
+
+    @property
     def shunts(self) -> str | None:
         """The bus that the element loads with a conductance to ground and does nothing else to, or None."""
         return None
@@ -123,6 +131,11 @@ class Element(ABC):
     def with_numbers(self, numbers: Mapping[str, Array]) -> Element:
         """The element with other values in some of its `numbers`."""
         return _with_numbers(self, numbers)
+
+    def given(self, theta: Parameters) -> Element:
+        """The element with those of its `numbers` that theta holds, each as `element.field`; the rest stay its own."""
+        held = {field: theta[key] for field in self.numbers if (key := f"{self.name}.{field}") in theta}
+        return self.with_numbers(held) if held else self
 
     @property
     def kind(self) -> Hashable:

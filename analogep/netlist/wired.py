@@ -53,6 +53,10 @@ class WiredCrossbar(Element):
         return {"rows": self.rows, "columns": self.columns}
 
     @property
+    def mixes(self) -> int:
+        return 1
+
+    @property
     def array(self) -> str:
         return self.weights
 
@@ -93,7 +97,7 @@ class WiredCrossbar(Element):
 
     def spice(self, deck: Deck) -> Iterator[str]:
         (source,), (target,) = self.reads, self.drives
-        copies, driven, out = deck.shape(source)[:-1], f"{self.name}.driven", deck.shape(target)
+        copies, driven, out = deck.shape(source)[:-1], f"driven.{self.name}", deck.shape(target)
         buses = {source: deck.buses[source], driven: deck.buses[source]}
         yield from VCVS(f"{self.name}.driver", driven, source, GROUND, 1.0).spice(deck.inside(Netlist(buses)))
         signed = differential_pair(np.asarray(deck.arrays[self.weights]), self.minimum)

@@ -44,6 +44,10 @@ class Resistor(TwoTerminal):
         return None
 
     @property
+    def mixes(self) -> int:
+        return 0
+
+    @property
     def reads(self) -> tuple[str, ...]:
         return live(self.a, self.b)
 
