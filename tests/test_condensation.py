@@ -5,11 +5,13 @@ import pytest
 import scipy.sparse
 from small_blocks import phases, sample
 
+from analogep import diagnostics as dx
 from analogep.diagnostics import condensation, pencil
 from analogep.diagnostics.analyzed import Analyzed
 from analogep.diagnostics.condensation import Condensed, TooLarge, condensed, sparse_conductance
 from analogep.diagnostics.iterative import symmetric_range
 from analogep.diagnostics.operators import Operators
+from analogep.errors import NetlistError
 from analogep.netlist.arrays import Crossbar
 from analogep.netlist.elements import VCCS, Capacitor, Resistor
 from analogep.netlist.graph import Bus, Netlist
@@ -57,6 +59,32 @@ def test_solves_and_rho_are_those_of_dense_matrices(kind):
     assert found.converged
     assert "condensation" in found.method
     assert found.value == pytest.approx(np.max(np.abs(np.linalg.eigvals(np.linalg.solve(S, A)))), rel=1e-7)
+
+
+def test_the_sparse_jacobian_serves_the_resolvent_and_the_departure():
+    circuit, v, x, theta = at_rest("free")
+    part = Analyzed(circuit)
+    dense = dx.in_metric(part.conductance(v, x, theta) / SCALE.siemens, part.capacitance / SCALE.farads)
+    J = dx.sparse_jacobian(circuit, v, x, theta)
+    assert np.max(np.abs(J.toarray() - dense)) < 1e-12 * np.max(np.abs(dense))
+    points = np.array([0.5j, 0.1 + 3j, 2.0, -0.3 + 1j])
+    svd = [np.linalg.svd(z * np.eye(len(dense)) - dense, compute_uv=False)[-1] for z in points]
+    assert dx.smallest_singular(J, points) == pytest.approx(svd, rel=1e-6)
+    assert dx.departure_bounds(J) == pytest.approx(dx.departure_bounds(dense), rel=1e-9)
+    bounds = dx.departure_bounds(J)
+    assert bounds.lower <= dx.henrici_departure(dense) <= bounds.upper
+
+
+def test_a_sparse_resolvent_at_an_eigenvalue_is_infinite():
+    J = scipy.sparse.csr_array(np.diag([-1.0, -2.0, -3.0]))
+    assert dx.smallest_singular(J, [-2.0, -1.5]) == pytest.approx([0.0, 0.5])
+
+
+def test_no_sparse_jacobian_at_ideal():
+    x, theta = sample("free", level="ideal")
+    circuit = phases("free", "ideal").circuit
+    with pytest.raises(NetlistError, match="parasitic"):
+        dx.sparse_jacobian(circuit, circuit.zeros(), x, theta)
 
 
 def test_resistive_arrays_and_nodes_left_out():

@@ -5,6 +5,7 @@ from analogep.diagnostics.analyzed import Analyzed as Analyzed
 from analogep.diagnostics.batched import Panels as Panels
 from analogep.diagnostics.batched import panels as panels
 from analogep.diagnostics.batched import system_panels as system_panels
+from analogep.diagnostics.condensation import sparse_jacobian as sparse_jacobian
 from analogep.diagnostics.dynamics import Dynamics as Dynamics
 from analogep.diagnostics.dynamics import dynamics as dynamics
 from analogep.diagnostics.growth import Growth as Growth

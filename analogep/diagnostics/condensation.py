@@ -16,6 +16,7 @@ from scipy.linalg import lapack
 from scipy.sparse.linalg import SuperLU, splu
 
 from analogep.diagnostics.analyzed import Analyzed
+from analogep.errors import NetlistError
 from analogep.netlist._types import Parameters, Voltages
 from analogep.netlist.couplings import couplings, listable
 from analogep.netlist.graph import Bus
@@ -67,6 +68,26 @@ def sparse_conductance(circuit: Circuit, v: Voltages, x: Voltages, theta: Parame
     rows, columns, siemens = (np.concatenate(parts) for parts in zip(*entries, strict=True))
     built = (rows >= 0) & (columns >= 0) & (siemens != 0)
     return scipy.sparse.csr_array((siemens[built], (rows[built], columns[built])), shape=(first, first))
+
+
+def sparse_jacobian(circuit: Circuit, v: Voltages, x: Voltages, theta: Parameters) -> scipy.sparse.csr_array:
+    """J = -C^-1 G in the C metric over the states on feedback loops, sparse [n, n] (1/tau).
+
+    For `departure_bounds` and `smallest_singular` of circuits too large for dense matrices.
+
+    Raises
+    ------
+    NetlistError
+        For a circuit whose conductances cannot be listed (level `ideal`), or with capacitors between live nodes.
+    """
+    G = None if circuit.floating else sparse_conductance(circuit, v, x, theta)
+    if G is None:
+        raise NetlistError(
+            "the conductances between states cannot be listed: driven nodes or capacitors join them; compile at level "
+            "'parasitic', or use the dense Analyzed.conductance"
+        )
+    root = scipy.sparse.diags_array(1 / np.sqrt(Analyzed(circuit).capacitance / circuit.scale.farads))
+    return (-root @ (G / circuit.scale.siemens) @ root).tocsr()
 
 
 class TooLarge(Exception):

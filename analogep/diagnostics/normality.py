@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse.linalg
 
 
 class DepartureBounds(NamedTuple):
@@ -37,7 +38,7 @@ def henrici_departure(Jc: np.ndarray) -> float:
     return float(np.linalg.norm(np.triu(triangle, 1)))
 
 
-def departure_bounds(Jc: np.ndarray) -> DepartureBounds:
+def departure_bounds(Jc: np.ndarray | scipy.sparse.sparray) -> DepartureBounds:
     """Bounds of Henrici's departure from the commutator M = J^T J - J J^T alone.
 
     upper^2 = sqrt((n^3 - n) / 12) ||M||_F and lower^2 = ||J||_F^2 - sqrt(||J||_F^4 - ||M||_F^2 / 2). Both are sharp for
@@ -45,15 +46,16 @@ def departure_bounds(Jc: np.ndarray) -> DepartureBounds:
 
     Parameters
     ----------
-    Jc : J in the C metric [n, n].
+    Jc : J in the C metric [n, n], dense or sparse (`condensation.sparse_jacobian`).
 
     Reference
     ---------
     Henrici 1962 (upper); Kress, de Vries & Wegmann 1974, "On nonnormal matrices", Linear Algebra Appl. 8 (lower).
     """
-    n, square = len(Jc), float(np.linalg.norm(Jc)) ** 2
+    norm = scipy.sparse.linalg.norm if scipy.sparse.issparse(Jc) else np.linalg.norm
+    n, square = Jc.shape[0], float(norm(Jc)) ** 2
     adjoint = Jc.conj().T
-    commutator = float(np.linalg.norm(adjoint @ Jc - Jc @ adjoint))
+    commutator = float(norm(adjoint @ Jc - Jc @ adjoint))
     if square == 0:
         return DepartureBounds(0.0, 0.0)
     # a - sqrt(a^2 - b) = b / (a + sqrt(a^2 - b)), which does not cancel

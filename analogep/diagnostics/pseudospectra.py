@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
+from scipy.sparse.linalg import splu
 
 from analogep.diagnostics.growth import numerical_abscissa
 from analogep.diagnostics.spectrum import eigenvalues, spectral_abscissa
@@ -79,18 +81,21 @@ def pseudospectrum(
     return Pseudospectrum(across, up, smallest, values)
 
 
-def smallest_singular(Jc: np.ndarray, z: ArrayLike) -> np.ndarray:
+def smallest_singular(Jc: np.ndarray | scipy.sparse.sparray, z: ArrayLike) -> np.ndarray:
     """sigma_min(z I - J) at every entry of `z`, the distance of J to the nearest matrix with the eigenvalue z.
 
     Parameters
     ----------
-    Jc : J in the C metric [n, n].
+    Jc : J in the C metric [n, n]; a sparse one (`sparse_jacobian`) is factorized anew at every point.
     z : complex numbers of any shape. Values below n eps ||J|| are rounding errors.
     """
     points = np.asarray(z, complex)
-    flat, n = points.ravel(), len(Jc)
+    flat, n = points.ravel(), Jc.shape[0]
     out = np.empty(flat.shape)
-    if n <= DENSE_GRID:
+    if scipy.sparse.issparse(Jc):
+        for k, point in enumerate(flat):
+            out[k] = _sparse_smallest(point, Jc)
+    elif n <= DENSE_GRID:
         for start in range(0, flat.size, 256):
             some = flat[start : start + 256]
             shifted = some[:, None, None] * np.eye(n) - Jc
@@ -98,7 +103,7 @@ def smallest_singular(Jc: np.ndarray, z: ArrayLike) -> np.ndarray:
     else:
         triangle, _ = scipy.linalg.schur(Jc, output="complex")
         for k, point in enumerate(flat):
-            out[k] = _inverse_lanczos(point * np.eye(n) - triangle)
+            out[k] = _triangular_smallest(point * np.eye(n) - triangle)
     return out.reshape(points.shape)
 
 
@@ -204,19 +209,32 @@ def _heights(values: np.ndarray) -> list[float]:
     return [float(value.imag) for value in values[:4]]
 
 
-def _inverse_lanczos(triangle: np.ndarray) -> float:
-    """Smallest singular value of an upper triangular matrix: Lanczos iteration on its inverse times its adjoint."""
-    n, diagonal = len(triangle), np.abs(np.diag(triangle))
-    if diagonal.min() <= 1e-300:
+def _triangular_smallest(triangle: np.ndarray) -> float:
+    """Smallest singular value of an upper triangular matrix."""
+    if np.abs(np.diag(triangle)).min() <= 1e-300:
         return 0.0
     solve = scipy.linalg.get_lapack_funcs("trtrs", (triangle,))
     triangle = np.asfortranarray(triangle)
+    return _inverse_lanczos(lambda u: solve(triangle, solve(triangle, u, trans=2)[0])[0], len(triangle))
+
+
+def _sparse_smallest(point: complex, Jc: scipy.sparse.sparray) -> float:
+    """Smallest singular value of z I - J for a sparse J."""
+    try:
+        factors = splu((point * scipy.sparse.eye_array(Jc.shape[0]) - Jc).tocsc().astype(complex))
+    except RuntimeError:  # SuperLU's word for a singular matrix
+        return 0.0
+    return _inverse_lanczos(lambda u: factors.solve(factors.solve(u, trans="H")), Jc.shape[0])
+
+
+def _inverse_lanczos(product: Callable[[np.ndarray], np.ndarray], n: int) -> float:
+    """Smallest singular value of M by Lanczos iteration on (M^* M)^-1, given by its product with a vector."""
     start = np.random.default_rng(0).standard_normal((2, n))
     basis = [(start[0] + 1j * start[1]) / np.linalg.norm(start)]
     along: list[float] = []
     beside: list[float] = []
     for _ in range(n):
-        w = solve(triangle, solve(triangle, basis[-1], trans=2)[0])[0]
+        w = product(basis[-1])
         along.append(float(np.vdot(basis[-1], w).real))
         for _ in range(2):  # full orthogonalization, twice is enough
             space = np.array(basis)
