@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 from simulator_figures import FIGURES as SIMULATOR
+from technology_figures import FIGURES as TECHNOLOGY
 
 from analogep.cells import Activation
 from analogep.compile import compile_transformer
@@ -406,7 +407,7 @@ def levels() -> Figure:
 
 
 OWN = (overview, block, settling, transpose, displacement, growth, cascade, levels)
-FIGURES = {f.__name__: f for f in OWN} | SIMULATOR | DIAGNOSTICS
+FIGURES = {f.__name__: f for f in OWN} | SIMULATOR | DIAGNOSTICS | TECHNOLOGY
 """File stem -> what draws it."""
 
 
