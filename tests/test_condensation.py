@@ -8,7 +8,7 @@ from small_blocks import phases, sample
 from analogep import diagnostics as dx
 from analogep.diagnostics import condensation, pencil
 from analogep.diagnostics.analyzed import Analyzed
-from analogep.diagnostics.condensation import Condensed, TooLarge, condensed, sparse_conductance
+from analogep.diagnostics.condensation import Condensed, TooLarge, sparse_conductance
 from analogep.diagnostics.iterative import symmetric_range
 from analogep.diagnostics.operators import Operators
 from analogep.errors import NetlistError
@@ -45,7 +45,7 @@ def test_solves_and_rho_are_those_of_dense_matrices(kind):
     circuit, v, x, theta = at_rest(kind)
     G = Analyzed(circuit).conductance(v, x, theta) / SCALE.siemens
     S, A = (G + G.T) / 2, (G - G.T) / 2
-    factors = condensed(circuit, v, x, theta)
+    factors = Operators(circuit, v, x, theta).condensed
     b = np.random.default_rng(1).standard_normal(len(S))
     assert np.linalg.norm(S @ factors.solve(b) - b) < 1e-9 * np.linalg.norm(b)
     lanes, scores = 4 * 8, 2 * 10  # nodes of a bus of vectors; and of two heads' causal scores
@@ -133,8 +133,8 @@ def test_too_large_is_left_to_minres(monkeypatch):
     G = sparse_conductance(circuit, v, x, theta)
     with pytest.raises(TooLarge, match="52 nodes between lanes"):
         Condensed((G + G.T).tocsr(), tuple(Analyzed(circuit).buses.values()))
-    assert condensed(circuit, v, x, theta) is None
     operators = Operators(circuit, v, x, theta)
+    assert operators.condensed is None
     assert "MINRES" in pencil.rho_sinv_a(operators, symmetric_range(operators)).method
 
 

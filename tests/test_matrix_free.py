@@ -11,6 +11,7 @@ from small_blocks import phases, sample
 
 from analogep import diagnostics as dx
 from analogep.diagnostics import iterative, iterative_growth, pencil
+from analogep.diagnostics import operators as operators_module
 from analogep.diagnostics.exponentials import Exponentials
 from analogep.diagnostics.operators import Operators
 from analogep.errors import NetlistError, SpecError
@@ -135,8 +136,10 @@ def block(level="parasitic"):
     return circuits.circuit, circuits.free(x, theta).settled.require("the block").v, rails, theta
 
 
-@pytest.mark.parametrize("level", ["ideal", "parasitic"])
-def test_products_are_those_of_the_matrix(level):
+@pytest.mark.parametrize(("level", "listed"), [("ideal", 0), ("parasitic", 0), ("parasitic", operators_module.LISTED)])
+def test_products_are_those_of_the_matrix(level, listed, monkeypatch):
+    """By directional derivatives and the adjoint network, and by the list of conductances."""
+    monkeypatch.setattr(operators_module, "LISTED", listed)
     circuit, v, x, theta = block(level)
     matrices = Operators(circuit, v, x, theta)
     G = matrices.part.conductance(v, x, theta) / circuit.scale.siemens
@@ -153,7 +156,9 @@ def test_products_are_those_of_the_matrix(level):
         np.testing.assert_allclose(matrices.diagonal, np.diag(G), rtol=1e-12)
 
 
-def test_a_compiled_block_matrix_free():
+@pytest.mark.parametrize("listed", [0, operators_module.LISTED])
+def test_a_compiled_block_matrix_free(listed, monkeypatch):
+    monkeypatch.setattr(operators_module, "LISTED", listed)
     circuit, v, x, theta = block()
     dense = dx.panel(circuit, v, x, theta, horizon=None, matrix_free=False)
     found = dx.panel(circuit, v, x, theta, horizon=None, matrix_free=True)

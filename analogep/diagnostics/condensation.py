@@ -30,16 +30,13 @@ _STRIP = 256
 """Rows of the dense matrix that are updated at a time, so that a product stays small."""
 
 
-def condensed(circuit: Circuit, v: Voltages, x: Voltages, theta: Parameters) -> Condensed | None:
-    """Factors of S of G over the states on feedback loops, in units of `scale.siemens`.
+def condensed(G: scipy.sparse.csr_array, buses: tuple[Bus, ...]) -> Condensed | None:
+    """Factors of the symmetric part S of a sparse G [n, n], in its unit.
 
-    None where conductances are not listed, are too many, or one lane by itself is singular.
+    None where it is too large, or one lane by itself is singular.
     """
-    G = sparse_conductance(circuit, v, x, theta)
-    if G is None:
-        return None
     try:
-        return Condensed(((G + G.T) / (2 * circuit.scale.siemens)).tocsr(), tuple(Analyzed(circuit).buses.values()))
+        return Condensed(((G + G.T) / 2).tocsr(), buses)
     except (TooLarge, RuntimeError):  # SuperLU's word for a singular block
         return None
 

@@ -8,9 +8,10 @@ from functools import cached_property, lru_cache, partial
 import jax
 import numpy as np
 import scipy.linalg
+import scipy.sparse
 
 from analogep.diagnostics.analyzed import Analyzed
-from analogep.diagnostics.condensation import Condensed, condensed
+from analogep.diagnostics.condensation import Condensed, condensed, sparse_conductance
 from analogep.errors import NetlistError
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.adjoint import adjoint
@@ -22,6 +23,10 @@ from analogep.simulate.system import System
 DENSE_TRANSPOSE = 4096
 """Most states of a system without a netlist: its transposed products use the dense matrix that forward mode gives."""
 
+LISTED = 4096
+"""Most states of a circuit whose products use the list of its conductances: for more, arrays that tokens share make
+directional derivatives the faster way."""
+
 _PROBED_BUSES = 64
 """Most buses of which the diagonal of G is found, one product each."""
 
@@ -30,9 +35,10 @@ class Operators:
     """Products with G, with J = -C^-1 G in the C metric, and with the parts of both, over the states on feedback loops.
 
     G u is a directional derivative of the current. G^T u is the current of the adjoint network, which holds the
-    operating point on rails; of a system without a netlist it is taken from the dense matrix. No product uses reverse
-    mode, so the forward-only systems of local learning have diagnostics as well. Vectors are NumPy, [n], in float64; G
-    is in units of `scale.siemens` and J in 1/tau.
+    operating point on rails; of a system without a netlist it is taken from the dense matrix. A circuit of at most
+    `LISTED` states has both from the sparse list of its conductances, where there is one. No product uses reverse mode,
+    so the forward-only systems of local learning have diagnostics as well. Vectors are NumPy, [n], in float64; G is in
+    units of `scale.siemens` and J in 1/tau.
 
     Parameters
     ----------
@@ -68,16 +74,19 @@ class Operators:
             )
         self._root = np.sqrt(capacitance)
         self._point = (dict(v), dict(x), dict(theta))
-        self._push = _linearized(system, *self._point)
 
     def G(self, u: np.ndarray) -> np.ndarray:
         """G u: the change of the currents that leave, for a change u of the voltages."""
         self.products += 1
+        if self._listed is not None:
+            return self._listed[0] @ u
         return np.asarray(_pushed(self._push, u)) / self.system.scale.siemens
 
     def Gt(self, u: np.ndarray) -> np.ndarray:
         """G^T u, from the adjoint network."""
         self.products += 1
+        if self._listed is not None:
+            return self._listed[1] @ u
         if isinstance(self.system, Circuit):
             network = transposed_network(self.system)
             return np.asarray(_pulled(self.system, network, self._held, self._point[2], u)) / self.system.scale.siemens
@@ -130,11 +139,25 @@ class Operators:
         return found
 
     @cached_property
+    def _push(self) -> Callable[[Array], Array]:
+        return _linearized(self.system, *self._point)
+
+    @cached_property
+    def _listed(self) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array] | None:
+        """G and G^T as sparse matrices."""
+        G = self._sparse() if self.n <= LISTED else None
+        return None if G is None else (G, G.T.tocsr())
+
+    @cached_property
     def condensed(self) -> Condensed | None:
-        """Factors of S, in units of `scale.siemens`; None where the conductances are not listed or are too many."""
-        if not isinstance(self.system, Circuit):
-            return None
-        return condensed(self.system, *self._point)
+        """Factors of S; None where the conductances are not listed or are too many, or a token's block is singular."""
+        G = self._listed[0] if self._listed is not None else self._sparse()
+        return None if G is None else condensed(G, tuple(self.part.buses.values()))
+
+    def _sparse(self) -> scipy.sparse.csr_array | None:
+        """The list of conductances, where there is one."""
+        G = sparse_conductance(self.system, *self._point) if isinstance(self.system, Circuit) else None
+        return None if G is None else G / self.system.scale.siemens
 
     @cached_property
     def _held(self) -> dict[str, Array]:

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
-
-import numpy as np
 
 from analogep.diagnostics.dynamics import dynamics
 from analogep.diagnostics.growth import numerical_abscissa
 from analogep.diagnostics.splitting import asymmetry_ratio, norm2, split
-from analogep.netlist._types import Parameters, Voltages
-from analogep.netlist.arrays import Crossbar
+from analogep.netlist._types import Array, Parameters, Voltages
 from analogep.netlist.elements import VCCS
+from analogep.netlist.gyrators import Gyrator, OneWay, as_built
+from analogep.netlist.gyrators import gyrators as find_gyrators
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.nodal import Nodal
 from analogep.simulate.system import System
 
 _ROUNDING = 1e-9
 """Part of the matrix below which a sign or an asymmetry is taken for rounding."""
-
-
-class Gyrator(NamedTuple):
-    """Two one-way elements with opposite transconductances: together they store and take no power.
-
-    Attributes
-    ----------
-    first, second : names of the elements.
-    siemens : gyration conductance: the current that leaves the output of `first` per volt at its control, per instance.
-    """
-
-    first: str
-    second: str
-    siemens: np.ndarray
 
 
 class Passivity(NamedTuple):
@@ -93,43 +77,21 @@ def passivity(system: System, v: Voltages, x: Voltages, theta: Parameters) -> Pa
     )
 
 
-def gyrators(system: System, theta: Parameters) -> Iterator[Gyrator]:
-    """Pairs of VCCS, or of buffered crossbars, that drive each other's control with opposite transconductance."""
+def gyrators(system: System, theta: Parameters) -> list[Gyrator]:
+    """Pairs of VCCS, or of buffered crossbars, that drive each other's control with opposite transconductance.
+
+    Parameters
+    ----------
+    system : a Circuit or a Nodal; another has no elements, and so no gyrators.
+    theta : conductances at which the two are compared.
+    """
     if not isinstance(system, Circuit | Nodal):
-        return
-    waiting: dict[tuple, list[tuple[str, np.ndarray]]] = {}
-    for name, out, control, matrix in _one_way(system, theta):
-        if out == control:
-            continue  # a conductance
-        partners = waiting.get((control, out), [])
-        # the current out = M v_control asks for control' = -M^T v_out
-        for k, (other, theirs) in enumerate(partners):
-            if theirs.shape == matrix.T.shape and np.allclose(theirs, -matrix.T, rtol=_ROUNDING, atol=0):
-                yield Gyrator(other, name, theirs)
-                del partners[k]
-                break
-        else:
-            waiting.setdefault((out, control), []).append((name, matrix))
+        return []
 
+    def at_present(element: OneWay) -> Array:
+        if isinstance(system, Nodal) and isinstance(element, VCCS):
+            return system.value(f"{element.name}.siemens", theta)
+        g = as_built(element)
+        return theta[g] if isinstance(g, str) else g
 
-def _one_way(system: Circuit | Nodal, theta: Parameters) -> Iterator[tuple[str, tuple, tuple, np.ndarray]]:
-    """Name, output port, control port and transconductance (current that leaves the output over control voltage)."""
-    for element in system.netlist:
-        if isinstance(element, VCCS):
-            out, sign = _port(element.a, element.b)
-            control, turned = _port(element.c, element.d)
-            if isinstance(system, Nodal):
-                g = np.asarray(system.value(f"{element.name}.siemens", theta))
-            else:
-                g = np.asarray(theta[element.siemens] if isinstance(element.siemens, str) else element.siemens, float)
-            shape = max((system.netlist.shape(bus) for bus in element.terminals.values()), key=len)
-            yield element.name, out, control, sign * turned * np.broadcast_to(g, shape).ravel()
-        elif isinstance(element, Crossbar) and element.coupling == "buffered":
-            g = np.asarray(theta[element.weights], float)
-            matrix = -(g.T if element.transpose else g)
-            yield element.name, (element.target,), (element.source,), matrix
-
-
-def _port(a: str, b: str) -> tuple[tuple[str, str], float]:
-    """The two nodes in a fixed order, and the sign that this costs."""
-    return ((a, b), 1.0) if a <= b else ((b, a), -1.0)
+    return find_gyrators(system.netlist, at_present)
