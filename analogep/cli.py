@@ -82,8 +82,9 @@ def _plain(value: Any) -> Any:
 
 def _table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
     table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="left" if column == columns[0] else "right", overflow="fold")
+    for k, column in enumerate(columns):
+        numbers = k > 0 and all(row[k][:1] in "+-.0123456789" for row in rows)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     return table
@@ -296,6 +297,49 @@ def _locality(row: Mapping[str, Any]) -> str:
 
 
 @app.command()
+def sweep(
+    spec: SpecFile = None,
+    sets: Set = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder of the sweep.")] = None,
+    as_json: AsJson = False,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUES", help="a,b,c or from:to:points[:log]; repeatable; comes after [sweep.axes]."),
+    ] = None,
+    measure: Annotated[str | None, typer.Option(metavar="NAMES", help="panel, fidelity, or module:function.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes of this machine; 0 measures in this one.")] = 0,
+    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler, or its file.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Measure anew what failed or did not converge.")] = False,
+) -> None:
+    """Measure every combination of some knobs into one labelled dataset; goes on where it stopped.
+
+    Exit 3 if a point failed or did not converge.
+    """
+    run = Run(spec, sets, as_json)
+    from analogep import sweep as sweeps
+    from analogep.spec import read_tables
+
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # many small solves, which threads only slow down
+    given = [*sweeps.read_axes(run.spec.sweep.axes), *(sweeps.parse_axis(text) for text in axis or [])]
+    axes = list({one.name: one for one in given}.values())  # --axis replaces the spec's axis of that name
+    names = [name.strip() for name in measure.split(",")] if measure else run.spec.sweep.measures
+    plan = sweeps.make_plan(read_tables(spec, sets or []), axes, names)
+    for point in plan.refused[:1]:
+        more = f" (and {len(plan.refused) - 1} more)" if len(plan.refused) > 1 else ""
+        stderr.print(f"note: no measurement at {point.label}: {point.error}{more}", style="yellow", markup=False)
+    folder = output or Path("results") / f"sweep-{plan.digest}"
+    outcome = sweeps.run(plan, folder, workers=workers, scheduler=scheduler, retry=retry, progress=True)
+    from analogep.plot.sweep import draw
+
+    figures = [str(path) for path in draw(outcome.dataset, folder)]
+    rows = [[status, str(count)] for status, count in sorted(outcome.counts.items())]
+    run.finish({**outcome.to_dict(), "figures": figures}, [_table("sweep", ["points", "count"], rows)])
+    stderr.print(f"wrote {outcome.path}")
+    if not outcome.converged:
+        raise typer.Exit(3)
+
+
+@app.command()
 def demo(sets: Set = None, output: Output = None, as_json: AsJson = False) -> None:
     """The main job on real text, end to end, with an HTML report."""
     run = Run(None, sets, as_json)
@@ -321,7 +365,9 @@ def study(
     sets: Set = None,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of results.")] = Path("results"),
     as_json: AsJson = False,
-    quick: Annotated[bool, typer.Option("--quick", help="The quick profile: seconds instead of minutes.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The quick profile: half a minute instead of minutes.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what is there already.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the studies.")] = False,
 ) -> None:
@@ -349,13 +395,13 @@ def study(
         [
             kind,
             check.claim,
-            f"{check.value:.3g} {check.relation} {check.limit:g} {check.unit}".strip(),
+            f"{check.value:.3g} {check.relation} {check.limit:g}{check.unit and f' ({check.unit})'}",
             _decision(check),
         ]
         for kind in ("prediction", "falsifier", "source")
         for check in getattr(verdict, kind)
     ]
-    title = f"study {chosen.name}: {verdict.word}"
+    title = f"study {chosen.name}, {outcome.profile} profile: {verdict.word}"
     run.finish({**outcome.to_dict(), "report": str(page)}, [_table(title, ["", "claim", "measured", "true"], rows)])
     stderr.print(f"report: {page}")
     if not verdict.passed:
@@ -383,7 +429,9 @@ def report(
 
     check_folder(output)
     outcomes = [reopen(path, script) for path in dict.fromkeys(results) if path.suffix == ".nc"]
-    objects = {path.stem: read_object(path) for path in results if path.suffix != ".nc"}
+    others = [path for path in dict.fromkeys(results) if path.suffix != ".nc"]
+    once = len({path.stem for path in others}) == len(others)
+    objects = {path.stem if once else str(path): read_object(path) for path in others}
     page = write_pages(outcomes, objects, output, command=" ".join(["analogep report", *map(str, results)]))
     verdicts = {one.file.path.stem: one.verdict.word for one in outcomes}
     rows = [[name, word] for name, word in verdicts.items()] + [[name, "-"] for name in objects]

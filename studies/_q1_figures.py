@@ -98,7 +98,7 @@ def pairs(data: xr.Dataset) -> Any:
         ax.set(xlim=(-1.1, 1.1), xticks=(-1, -0.5, 0, 0.5, 1), yticks=np.arange(len(rows))[::-1])
         ax.set_yticklabels([ROWS[row].label for row in rows] if k == 0 else [], fontsize=SMALL)
         describe(ax, "cosine (1)", "", f"J: rho {rho:g}")
-    legend(figure.axes[0], loc="center left", bbox_to_anchor=(0.0, 0.3))
+    legend(figure.axes[-1], loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

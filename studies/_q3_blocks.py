@@ -7,30 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from ._blocks import random_block
 from ._q3_networks import with_lag
 
 if TYPE_CHECKING:
     from .q3 import Config
 
-SIZES = {"tokens": 4, "channels": 8, "heads": 2, "ffn": 12, "vocabulary": 11}
 LAGGING = ("injection", "reversed")
-OBJECTIVE = {"free": "next_token", "energy": "last_token", "mixed": "masked"}
 
 
 def measure_block(config: Config, seed: int, attention: str) -> xr.Dataset:
     """Abscissa (1/tau) of a compiled block with random weights, and of its injection and its reversal over the lag."""
-    import jax
-
     from analogep.compile import compile_transformer, to_conductances
     from analogep.learning.nudge import rails
     from analogep.learning.phases import CircuitPhases
-    from analogep.models import EquilibriumTransformer, make_batch
 
-    model = EquilibriumTransformer(**SIZES, damping=1.0, attention=attention, layer_norm_epsilon=0.1)
-    weights = {name: np.asarray(w) for name, w in model.init(jax.random.key(seed)).items()}
-    rng = np.random.default_rng([seed, 36])
-    windows = rng.integers(SIZES["vocabulary"], size=(1, SIZES["tokens"] + 1))
-    batch = make_batch(windows, OBJECTIVE[attention], SIZES["vocabulary"], rng)
+    model, weights, batch = random_block(attention, seed, 36)
     phases = CircuitPhases(compile_transformer(model, weights, epsilon=config.lag_epsilon))
     circuit, scale = phases.circuit, phases.scale
     x = {name: value[0] for name, value in rails(batch, scale.volts).items()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from ._q3_blocks import SIZES
+from ._blocks import SIZES
 from ._q3_networks import OUTPUTS, Network, angle, drawn, scale, stamped, voltages
 
 if TYPE_CHECKING:
@@ -189,11 +189,11 @@ def priced(config: Config, circuit: str) -> Any:
     """A recurrent network, a transformer block, and resistors with gyrators."""
     from analogep.compile import compile_transformer
     from analogep.compile.recurrent import compile_recurrent
-    from analogep.learning.reversal import gyrator
     from analogep.models import EquilibriumTransformer
     from analogep.netlist.element import GROUND
     from analogep.netlist.elements import Capacitor, Resistor
     from analogep.netlist.graph import Bus, Netlist
+    from analogep.netlist.gyrators import gyrator
 
     n, rng = config.nodes, np.random.default_rng(0)
     if circuit == "recurrent":

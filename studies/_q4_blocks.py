@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from ._blocks import SIZES, random_block
 from ._q4_phases import BETA, LOOSE, NUDGE, TIGHT, compared, multipliers, nudged_steps, relax, stopped
 
 if TYPE_CHECKING:
     from .q4 import Config
-
-SIZES = {"tokens": 4, "channels": 8, "heads": 2, "ffn": 12, "vocabulary": 11}
-OBJECTIVE = {"free": "next_token", "energy": "last_token", "mixed": "masked"}
 
 
 def measure_block(config: Config, seed: int, attention: str) -> xr.Dataset:
@@ -22,14 +20,9 @@ def measure_block(config: Config, seed: int, attention: str) -> xr.Dataset:
     import jax.numpy as jnp
 
     from analogep.ep import oracle
-    from analogep.models import EquilibriumTransformer, make_batch
     from analogep.models.objective import cross_entropy
 
-    model = EquilibriumTransformer(**SIZES, damping=1.0, attention=attention, layer_norm_epsilon=0.1)
-    weights = {name: np.asarray(w) for name, w in model.init(jax.random.key(seed)).items()}
-    rng = np.random.default_rng([seed, 4])
-    windows = rng.integers(SIZES["vocabulary"], size=(1, SIZES["tokens"] + 1))
-    batch = make_batch(windows, OBJECTIVE[attention], SIZES["vocabulary"], rng)
+    model, weights, batch = random_block(attention, seed, 4)
     data = (batch.inputs, batch.targets, batch.weights)
     x, y, w = (jnp.asarray(part[0]) for part in data)
     shape, dt, residuals = (

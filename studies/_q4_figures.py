@@ -13,9 +13,9 @@ from analogep.study import Picture, Results
 
 from ._q4_online_figures import logarithmic, online_figures
 from ._q4_phases import BETA, NUDGE, ROWS
+from ._q4_tables import LABELS
 from ._q4_training import MORE
 
-LABELS = {name: row.label for name, row in ROWS.items()} | {"implicit": "implicit", "finite_time": "finite-time"} | MORE
 COLORS = {name: CYCLE[k] for k, name in enumerate(ROWS)} | {"implicit": GRAY, "finite_time": INK}
 COLORS |= {name: CYCLE[k] for k, name in enumerate(MORE)}
 
@@ -38,7 +38,7 @@ def figures(results: Results) -> list[Picture]:
         Picture(
             hypotheses(networks),
             "The hypotheses broken one at a time, against the implicit gradient. H1: rho of a settled network. H2: the "
-            "residual of a reciprocal one. H3: beta of a settled reciprocal one.",
+            "residual of a reciprocal one. H3: beta of a settled reciprocal one; in both plain EP lies on AsymEP.",
             "relative error over rho, residual and beta",
             "hypotheses",
         ),
@@ -56,6 +56,7 @@ def figures(results: Results) -> list[Picture]:
     if "block" in results:
         for kind in results["block"].attention.values:
             caption = f"The same on transformer blocks F(z) with {kind} attention and random weights."
+            caption += " They are reciprocal, so plain EP and AsymEP lie on each other." if kind == "energy" else ""
             figure = over_residual(results["block"].sel(attention=kind))
             pictures.append(Picture(figure, caption, "relative error over residual", f"block-{kind}"))
     if "training" in results:
@@ -101,7 +102,7 @@ def hypotheses(networks: xr.Dataset) -> Any:
             spread(found.sel(row=name, target="implicit").drop_vars(["rho"] if over != "rho" else []), over, ax,
                    label=LABELS[name], **style)  # fmt: skip
         describe(ax, label, "relative error (1)" if k == 0 else "", title)
-    legend(figure.axes[1], loc="lower right", handlelength=2.8)
+    legend(figure.axes[1], loc="lower right", handlelength=2.0)
     return figure
 
 

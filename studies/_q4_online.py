@@ -51,14 +51,18 @@ def task_of(weights: Any, drive: Any, target: Any) -> Any:
     from analogep.compile.recurrent import RECURRENT, STATE
     from analogep.ep.task import Task
     from analogep.learning.cost import Quadratic
+    from analogep.learning.system_phases import SystemPhases
 
     net = driven(len(drive))
     cost = Quadratic(STATE, target, np.arange(len(drive)) < 2, net.scale)
-    return Task(net, cost, {"drive_in": drive * net.scale.volts}, {RECURRENT: weights * net.scale.siemens})
+    theta = {RECURRENT: weights * net.scale.siemens}
+    return Task(SystemPhases(net, cost), {"drive_in": drive * net.scale.volts}, theta)
 
 
 def held(task: Any, z: Any) -> Any:
-    """A free phase that was stopped at z, as phases that follow take it; that it was stopped is not their concern."""
+    """The task with a free phase that was stopped at z; that it was stopped is not the concern of what follows."""
+    from dataclasses import replace
+
     import jax.numpy as jnp
 
     from analogep.compile.recurrent import STATE
@@ -66,7 +70,8 @@ def held(task: Any, z: Any) -> Any:
     from analogep.simulate.settle import Settled
 
     v, zero = {STATE: z * task.system.scale.volts}, jnp.zeros(())
-    return PhaseRun(task.system.voltages(v, task.x, task.theta), Settled(v, zero, jnp.array(True), zero, zero))
+    settled = Settled(v, zero, jnp.array(True), zero, zero)
+    return replace(task, rest=PhaseRun(task.system.voltages(v, task.x, task.theta), settled))
 
 
 def carried(rule: str, task: Any, key: Any, steps: int, dt: float, when: Any = None) -> Any:
@@ -76,16 +81,17 @@ def carried(rule: str, task: Any, key: Any, steps: int, dt: float, when: Any = N
     from analogep.compile.recurrent import RECURRENT, STATE
     from analogep.ep.feedback_alignment import random_feedback
     from analogep.ep.traces import eligibility, forward_random, uoro
-    from analogep.ep.trajectory import rtrl
+    from analogep.ep.trajectory import Run, rtrl
 
+    run = Run(task, steps, dt, when)
     if rule in RANDOM:
-        found = (uoro if rule == "uoro" else forward_random)(task, key, steps, dt=dt, when=when)
+        found = (uoro if rule == "uoro" else forward_random)(run, key)
     elif rule == "rtrl":
-        found = rtrl(task, steps, dt=dt, when=when)
+        found = rtrl(run)
     else:
         seen = np.arange(task.system.states[STATE].size) < 2
         fed = random_feedback(task.system, jax.random.key(4), STATE, observed=seen)
-        found = eligibility(task, steps, dt=dt, when=when, feedback=fed if rule == "eligibility_random" else None)
+        found = eligibility(run, feedback=fed if rule == "eligibility_random" else None)
     return found.gradient[RECURRENT] * task.system.scale.siemens
 
 
@@ -97,9 +103,9 @@ def short_nudge(task: Any, z: Any, steps: int, dt: float, *, corrected: bool = T
     from analogep.ep.task import weight_gradient
     from analogep.ep.truncated import truncated_nudge
 
-    free, system = held(task, z), task.system
-    lam = truncated_nudge(task, steps, dt=dt, beta=BETA, corrected=corrected, free=free).lam
-    found = jax.vmap(lambda lam: weight_gradient(system, free.voltages, lam)[RECURRENT])(lam)
+    task, system = held(task, z), task.system
+    lam = truncated_nudge(task, steps, dt=dt, beta=BETA, corrected=corrected).lam
+    found = jax.vmap(lambda lam: weight_gradient(system, task.free.voltages, lam)[RECURRENT])(lam)
     return found[1:] * system.scale.siemens
 
 
@@ -242,7 +248,7 @@ def drifting(nodes: int, steps: int) -> Callable:
     @jax.jit
     def drift(weights: Any, drive: Any, target: Any, rest: Any, slowness: Any) -> tuple[Any, ...]:
         task = task_of(weights, drive, target)
-        found = two_timescales(task, steps, slowness=slowness, dt=STEP, free=held(task, rest))
+        found = two_timescales(held(task, rest), steps, slowness=slowness, dt=STEP)
         return found.theta[RECURRENT] / task.system.scale.siemens, found.residual.max(), found.converged
 
     return drift

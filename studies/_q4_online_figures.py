@@ -113,6 +113,6 @@ def logarithmic(ax: Any, *, faithful: bool = True) -> Any:
     ax.set(xscale="log", yscale="log")
     if faithful:
         ax.axhline(FAITHFUL, color=GRAY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
-        ax.annotate("faithful below", (1, FAITHFUL), (-2, -3), xycoords=ax.get_yaxis_transform(),
-                    textcoords="offset points", ha="right", va="top", fontsize=SMALL, color=GRAY)  # fmt: skip
+        ax.annotate("faithful\nbelow", (1, FAITHFUL), (4, 0), xycoords=ax.get_yaxis_transform(),
+                    textcoords="offset points", ha="left", va="center", fontsize=SMALL, color=GRAY)  # fmt: skip
     return ax

@@ -12,17 +12,22 @@ from analogep.report import Cell
 from analogep.study import Results, Rows
 
 from ._q4_online import CARRIED, RANDOM
-from ._q4_phases import BETA, FAITHFUL, LOOSE, NUDGE, TIGHT
+from ._q4_phases import BETA, FAITHFUL, LOOSE, NUDGE, ROWS, TIGHT
+from ._q4_training import MORE
 
 BPTT = "finite_time"
 """The target that BPTT through the free phase has."""
+LABELS = (
+    {name: row.label for name, row in ROWS.items()} | {"implicit": "implicit", BPTT: "finite-time"} | CARRIED | MORE
+)
+"""What tables and figures call estimators, targets and rules."""
 
 
 def classes(results: Results, nudge: float = NUDGE) -> dict[str, xr.Dataset]:
     """Kinds of system, each over its seeds: networks by rho and margin, blocks by attention."""
     networks = results["network"].sel(nudge=nudge)
     found = {
-        f"network, rho {rho:g}, margin {margin:g}": networks.sel(rho=rho, margin=margin)
+        f"rho {rho:g}, margin {margin:g}": networks.sel(rho=rho, margin=margin)
         for rho in networks.rho.values
         for margin in networks.margin.values
     }
@@ -81,9 +86,9 @@ def tables(results: Results) -> list[Rows]:
                 }
             )
     caption = (
-        "Relative errors, medians over seeds (beta 1e-3), with the free phase stopped at time T: `gap` between the "
-        "targets; centred AsymEP and the twin against the implicit gradient (rest) and BPTT's (T); one-sided AsymEP "
-        "and centred plain EP against the nearer one."
+        "Relative errors, medians over seeds (beta 1e-3), of networks by rho and contraction margin (1/tau) and of "
+        "blocks, with the free phase stopped at time T: `gap` between the targets; centred AsymEP and the twin against "
+        "the implicit gradient (rest) and BPTT's (T); one-sided AsymEP and centred plain EP against the nearer one."
     )
     out = [Rows("fidelity", caption, rows, {"alpha": "1/tau", "T": "tau"})]
     lengths = results["network"].nudge
@@ -93,14 +98,17 @@ def tables(results: Results) -> list[Rows]:
             for kind, data in classes(results, nudge).items():
                 near = {to: middle(error(data, "asym_ep", LOOSE, at)) for to, at in (("rest", "implicit"), ("T", BPTT))}
                 rows.append({"system": kind, "length": float(nudge), **near})
-        caption = "Centred AsymEP at residual 1e-2 by the length of the nudged phases over that of the free one."
+        caption = (
+            "Centred AsymEP at residual 1e-2 by the length of the nudged phases over that of the free one: errors "
+            "against the implicit gradient (rest) and BPTT's (T)."
+        )
         out.append(Rows("lengths", caption, rows))
     if "training" in results:
         data = results["training"]
         trained = [
             {
                 "read at": float(horizon),
-                "gradient": rule,
+                "gradient": LABELS[str(rule)],
                 "loss before": middle(data.loss.sel(horizon=horizon, rule=rule).isel(update=0)),
                 "loss after": median_loss(data.loss.sel(horizon=horizon, rule=rule).isel(update=-1)),
                 "loss after, at rest": median_loss(data.at_rest.sel(horizon=horizon, rule=rule)),
@@ -110,8 +118,8 @@ def tables(results: Results) -> list[Rows]:
             for rule in data.rule.values
         ]
         caption = (
-            "Networks trained on the state at a time, by the gradient of either target (`finite_time` is BPTT's and "
-            "RTRL's); `reservoir` trains a readout of the state instead, which can fit six patterns with its eight "
+            "Networks trained on the state at a time, by the gradient of either target (finite-time: BPTT's and "
+            "RTRL's) or by an estimator of it; the readout of a fixed reservoir can fit six patterns with its eight "
             "weights for an output. Medians over seeds; `diverged`: those above ten times the first loss."
         )
         out.append(Rows("training", caption, trained, {"read at": "tau"}))
@@ -166,8 +174,10 @@ def online_tables(results: Results) -> list[Rows]:
         row: dict[str, Any] = {"T": float(time), "alpha": middle(at.abscissa), "period": middle(at.period)}
         row["unsettled"] = Cell(int((~at.settled.astype(bool)).sum()), "bad")
         row |= {"least residual": middle(at.least_residual), "size": middle(at["size"])}
-        row |= {name: middle(at.phase_error.sel(row=name)) for name in ("asym_ep_one_sided", "asym_ep", "twin")}
-        row |= {name: middle(at.error.sel(carried=name, target=BPTT)) for name in ("rtrl", "uoro", "eligibility")}
+        row |= {LABELS[name]: middle(at.phase_error.sel(row=name)) for name in ("asym_ep_one_sided", "asym_ep", "twin")}
+        row |= {
+            LABELS[name]: middle(at.error.sel(carried=name, target=BPTT)) for name in ("rtrl", "uoro", "eligibility")
+        }
         rows.append(row)
     return [*out, Rows("cycle", caption, rows, {"T": "tau", "alpha": "1/tau", "period": "tau"})]
 
@@ -182,7 +192,7 @@ def carried_rows(online: xr.Dataset) -> list[dict[str, Any]]:
     """One row for each network, residual and way to carry a gradient; and one for the readout."""
     rows = []
     for (rho, margin), data in networks_of(online):
-        for level in data.residual.values:
+        for level in (LOOSE, TIGHT):
             at = data.sel(residual=level)
             where = {"system": f"rho {rho:g}, margin {margin:g}", "residual": float(level)}
             for name in CARRIED:
@@ -191,7 +201,7 @@ def carried_rows(online: xr.Dataset) -> list[dict[str, Any]]:
                 rows.append(
                     {
                         **where,
-                        "gradient": name,
+                        "gradient": CARRIED[name],
                         "rest": middle(one.error.sel(target="implicit")),
                         "T": draw,
                         "cosine, T": middle(one.cosine.sel(target=BPTT)),

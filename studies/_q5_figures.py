@@ -28,8 +28,8 @@ def figures(results: Results) -> list[Picture]:
         ),
         Picture(
             growth(results["growth"]),
-            "Peak of ||exp(tJ)|| over rho(S⁻¹A) of the passive circuit, sampled states and weights (median and range "
-            "of seeds). A passive circuit and one of a buffered crossbar with the same states at rest.",
+            "Peak of ||exp(tJ)|| over rho(S⁻¹A) of the passive circuit: medians of sampled states and weights (median "
+            "and range of seeds). A passive circuit and one of a buffered crossbar with the same states at rest.",
             "peak growth over rho for two circuits",
             "growth",
         ),
@@ -55,7 +55,7 @@ def networks(data: xr.Dataset) -> Any:
     left.set_yticks(places, [ROWS[s] for s in names])
     left.set_xlim(0, max(1, *counts) * 1.15)
     left.xaxis.get_major_locator().set_params(integer=True)
-    describe(left, f"networks, of {total} (1)", "", "diverged")
+    describe(left, f"networks out of {total} (1)", "", "diverged")
     losses = []
     for s in names:
         at = data.sel(stabilizer=s)
@@ -73,7 +73,7 @@ def networks(data: xr.Dataset) -> Any:
 
 
 def growth(data: xr.Dataset) -> Any:
-    """Largest growth of the samples of each seed."""
+    """Median growth of the samples of each seed."""
     ax = dressed(None, (6.8, 4.0))
     for kind, color in (("buffered", CYCLE[1]), ("passive", CYCLE[0])):
         label = "one buffered crossbar" if kind == "buffered" else "resistors, capacitors, gyrators"
@@ -94,6 +94,6 @@ def waveform(data: xr.Dataset) -> Any:
     ax.plot(one.time, one.h, color=BLUE, linewidth=1.2, label="analogep")
     ax.axhline(float(one.at_rest), color=GRAY, linewidth=1.0, linestyle=(0, (1, 2)))
     title = f"rho {float(one.rho_at_rest):.3g}, alpha {float(one.alpha):.2f}/tau, omega {float(one.omega):.2f}/tau"
-    describe(ax, "time (tau)", "h0 (volt unit)", title)
+    describe(ax, "time (tau)", "state h0 (volt units)", title)
     legend(ax, loc="best")
     return ax.figure

@@ -12,12 +12,13 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from analogep.study import Answer, Check, Configuration, Part, Results, Rows, Study, Verdict
+from analogep.study import Answer, Check, Configuration, Part, Results, Study, Verdict
 
 from ._q3_blocks import measure_block
 from ._q3_circuits import measure_echo, measure_netlist, measure_price
-from ._q3_figures import LABELS, figures
+from ._q3_figures import figures
 from ._q3_networks import measure_imperfection, measure_mismatch
+from ._q3_tables import cell_ratio, exposure, largest, least, slowest, tables
 
 EXACT, SPICE = 1e-3, 1e-6
 """Relative error up to which an estimator counts as exact; difference from ngspice, of full scale."""
@@ -77,11 +78,6 @@ QUICK = Config(
 )
 
 
-def exposure(data: xr.Dataset) -> xr.DataArray:
-    """Damping times time of each cell."""
-    return data.damping * data.time
-
-
 def verdict(results: Results) -> Verdict:
     """The twin at every damping, the echo on both sides of damping times time = 1, and the cells of the twin."""
     twin, mismatch = results["netlist"], results["mismatch"]
@@ -118,29 +114,6 @@ def verdict(results: Results) -> Verdict:
         source=source,
         answer=answer(results, cells),
     )
-
-
-def largest(values: xr.DataArray | np.ndarray) -> float:
-    """NaN if one is missing."""
-    return float(np.max(np.asarray(values)))
-
-
-def least(values: xr.DataArray | np.ndarray) -> float:
-    """NaN if one is missing."""
-    return float(np.min(np.asarray(values)))
-
-
-def slowest(results: Results, path: str) -> float:
-    """Largest abscissa of a path whose copies have the cells' own pole, of all networks and blocks."""
-    parts = [results[part] for part in ("imperfection", "block") if part in results]
-    return float(np.max([largest(part.alpha.sel(path=path, ratio=1.0)) for part in parts]))
-
-
-def cell_ratio(results: Results) -> float:
-    """Cells of circuit and twin together over those of the circuit, largest of all circuits that have cells."""
-    price = results["price"].isel(seed=0)
-    price = price.sel(circuit=price.own_cells > 0)
-    return largest(1 + price.price.sel(row="twin", item="cells") / price.own_cells)
 
 
 def answer(results: Results, cells: float) -> Answer:
@@ -219,117 +192,6 @@ def reached(mismatch: xr.Dataset, level: float) -> str:
     count = f"{int(there[0])} probes are enough" if len(there) else f"Not even {int(mean.probes[-1])} probes are enough"
     other = float(mismatch.elsewhere.sel(spread=WIDE).mean("circuit").min())
     return f"{count} for {level:g} at every rho and seed; held at states that no probe saw, the trims give {other:.4f}."
-
-
-def tables(results: Results) -> list[Rows]:
-    """Mismatch and calibration; paths; lag; echo; price."""
-    mismatch, slow = results["mismatch"], results["imperfection"]
-    rows = []
-    for rho in mismatch.rho.values:
-        for spread in mismatch.spread.values:
-            cell = mismatch.sel(rho=rho, spread=spread)
-            row = {"rho": float(rho), "mismatch": float(spread)}
-            for name in ("twin", "injection"):
-                trimmed = cell.cosine.sel(calibrated=name)
-                settled = float(cell.decays.sel(path=name).mean())
-                row[f"{name}, built"] = float(cell.built.sel(path=name).mean())
-                row[f"{name}, settle"] = settled
-                row |= {f"{name}, {int(k)}": float(trimmed.sel(probes=k).mean()) for k in trimmed.probes.values[-2:]}
-            row["twin, worst"] = least(cell.cosine.sel(calibrated="twin").isel(probes=-1))
-            row["twin, elsewhere"] = float(cell.elsewhere.mean())
-            row |= {name: float(cell.built.sel(path=name).mean()) for name in ("reversed", "gyrator_flip")}
-            rows.append(row)
-    count = mismatch.circuit.size * mismatch.seed.size
-    caption = (
-        f"Mean cosines of {count} circuits each; one that does not settle counts 0. `settle`: part that settles as "
-        "built. Numbers in columns are probes (one settle of circuit and path each; read noise 1 % of full scale, 8 "
-        "bits, 1 % of every write untrimmed). `elsewhere`: trims kept, circuit held at a state that no probe saw."
-    )
-    out = [Rows("mismatch", caption, rows)]
-    rows = [
-        {
-            "system": f"network, rho {rho:g}",
-            "lag/tau_cell": float(ratio),
-            **{
-                f"{what}, {LABELS[path]}": found(slow[name].sel(rho=rho, ratio=ratio, path=path))
-                for path in ("reversed", "injection", "gyrator_flip")
-                for what, name, found in (("alpha", "alpha", largest), ("cosine", "late", mean))
-            },
-        }
-        for rho in slow.rho.values
-        for ratio in slow.ratio.values
-    ]
-    if "block" in results:
-        alpha = results["block"].alpha
-        rows += [
-            {"system": f"block, {kind} attention", "lag/tau_cell": float(ratio)}
-            | {
-                f"alpha, {LABELS[str(path)]}": largest(alpha.sel(attention=kind, ratio=ratio, path=path))
-                for path in alpha.path.values
-            }
-            for kind in alpha.attention.values
-            for ratio in alpha.ratio.values
-        ]
-    out.append(
-        Rows("lag", "Exact copies whose currents lag: largest alpha (1/tau) and mean cosine after the wait.", rows)
-    )
-    rows = [
-        {"rho": float(rho), "loop gain": float(gain)}
-        | {str(name): mean(slow.weak.sel(rho=rho, loop_gain=gain, weakened=name)) for name in slow.weakened.values}
-        for rho in slow.rho.values
-        for gain in slow.loop_gain.values
-    ]
-    out.append(Rows("gain", "Mean cosine when copies have finite loop gain and the circuit has none of that.", rows))
-    rows = [
-        {"rho": float(rho), "read noise": float(noise)}
-        | {str(name): mean(slow.noisy.sel(rho=rho, noise=noise, reading=name)) for name in slow.reading.values}
-        for rho in slow.rho.values
-        for noise in slow.noise.values
-    ]
-    out.append(Rows("noise", "Mean cosine of one reading with noise, a part of full scale.", rows))
-    twin, echo = results["netlist"], results["echo"]
-    rows = [
-        {
-            "rho": float(rho),
-            "damping": float(c),
-            "phase error": largest(twin.error.sel(rho=rho, damping=c)),
-            **{f"ngspice, {t}": largest(twin.spice.sel(rho=rho, damping=c, twin=t)) for t in twin.twin.values},
-            **{f"cosine, {t}": mean(twin.cosine.sel(rho=rho, damping=c, twin=t)) for t in twin.twin.values[1:]},
-        }
-        for rho in twin.rho.values
-        for c in twin.damping.values
-    ]
-    caption = (
-        "The twin in settled phases (relative error against -G^-T dL/dv) and as a deck in ngspice (difference from a "
-        "dense solve, of full scale): exact, with 20 % mismatch, and trimmed. Largest over seeds; mean cosines."
-    )
-    out.append(Rows("netlist", caption, rows))
-    middle = echo.median("seed")
-    rows = [
-        {"damping": float(c), "time": float(t), "product": float(c * t)}
-        | {
-            f"{what}, {kind}": float(middle[what].sel(damping=c, time=t, echo=kind))
-            for kind in echo.echo.values
-            for what in ("error", "cosine", "missed")
-        }
-        for c in echo.damping.values
-        for t in echo.time.values
-    ]
-    out.append(Rows("echo", "Hamiltonian echo against backpropagation, medians over seeds; time in sqrt(LC).", rows))
-    price = results["price"].isel(seed=0)
-    rows = [
-        {"circuit": str(c), "own cells": float(price.own_cells.sel(circuit=c)), "path": LABELS[str(r)],
-         **{str(i): int(price.price.sel(circuit=c, row=r, item=i)) for i in price.item.values}}
-        for c in price.circuit.values for r in price.row.values
-        if np.isfinite(price.price.sel(circuit=c, row=r)).all()
-    ]  # fmt: skip
-    out.append(Rows("price", "What each path adds to a circuit.", rows))
-    return out
-
-
-def mean(values: xr.DataArray) -> float:
-    """Mean over circuits and seeds; NaN if one is missing."""
-    return float(values.mean(skipna=False))
 
 
 STUDY = Study(

@@ -180,10 +180,11 @@ def by_waiting(results: Results) -> str:
     worst_of = errors.max(("rho", "margin"), skipna=False)  # target x nudge_time
     to, when = (int(k) for k in np.unravel_index(np.argmin(worst_of.values), worst_of.shape))
     name = {"implicit": "implicit", BPTT: "finite-time"}[str(worst_of.target.values[to])]
+    kinds = errors.rho.size * errors.margin.size
     return (
         "Beside the verdict, which was fixed beforehand to phases as long as the free one: of nudges of one length in "
-        f"all networks ({errors.rho.size * errors.margin.size} kinds), those of {float(errors.nudge_time[when]):g} tau "
-        f"end nearest to one target, {float(worst_of.values[to, when]):.2g} from the {name} gradient at worst "
+        f"all networks (kinds of them: {kinds}), those of {float(errors.nudge_time[when]):g} tau end nearest to one "
+        f"target, {float(worst_of.values[to, when]):.2g} from the {name} gradient at worst "
         "(residual 1e-2, centred AsymEP)."
     )
 
@@ -243,11 +244,7 @@ def by_scope(results: Results, kinds: int) -> str:
     said = f"Judged on {kinds} kinds of system with {networks.seed.size} seeds."
     if "block" in results:
         return said
-    return (
-        f"{said} This is fewer than the full profile has, and without transformer blocks; the rules are the same, but "
-        "the falsifier asks for every kind of system measured, which few kinds meet more easily. Where the two differ "
-        "the full profile counts."
-    )
+    return f"{said} No transformer block is among them; few kinds of system meet the falsifier more easily than many."
 
 
 STUDY = Study(

@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 import subprocess
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -128,6 +129,7 @@ def test_markup(text: str, html: str) -> None:
     ("value", "text"),
     [
         (0.12345, "0.1235"), (-2.5e-7, f"−2.50{N}×{N}10⁻⁷"), (0.0, "0"),
+        (1e-9, "10⁻⁹"), (1.0001e-9, f"1.00{N}×{N}10⁻⁹"),
         (1 - 3e-9, f"1{S}−{S}3.0{N}×{N}10⁻⁹"), (1.0, "1"),
         (18432, f"18{N}432"), (-5, "−5"), (True, "yes"), (None, "–"), (float("inf"), "∞"),
         (math.nan, "not a number"), (np.float64(0.5), "0.5"), (np.bool_(False), "no"), ("word", "word"),
@@ -236,20 +238,64 @@ def test_a_link_to_a_report_stays_a_link(tmp_path: Path) -> None:
     assert "second" in (tmp_path / "real" / "index.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="NO PAGE WAS SHOWN BY A BROWSER: chromium is not installed")
+
+
+def browse(page: Path, width: int, *options: str) -> str:
+    """Open a page in a window of that width; returns what the browser printed."""
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    flags += [f"--user-data-dir={page.parent.parent / 'profile'}", f"--window-size={width},1600", *options]
+    command = [str(CHROMIUM), *flags, page.as_uri()]
+    return subprocess.run(command, check=True, capture_output=True, timeout=90, text=True).stdout
+
+
+MEASURE = """
+<script>
+const side = (element) => element.getBoundingClientRect();
+const boxes = [...document.querySelectorAll(".scroll")].map((box) => {
+  box.scrollLeft = 1e6;
+  const [cells, at] = [box.querySelector("tbody tr").cells, side(box)];
+  return {
+    scrolls: box.scrollWidth > box.clientWidth,
+    last: side(cells[cells.length - 1]).right - at.right,
+    first: side(cells[0]).left - at.left,
+  };
+});
+const captions = [...document.querySelectorAll("figcaption, caption")].map((caption) => side(caption).right);
+const whole = document.documentElement;
+whole.dataset.seen = JSON.stringify({ window: innerWidth, page: whole.scrollWidth, captions, boxes });
+</script>
+"""
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1300, 600])
+def test_wide_tables_scroll_in_a_box_of_their_own(tmp_path: Path, width: int) -> None:
+    report = Report("a wide report", command="analogep study q3 " + 40 * "--set a.long.key=value ")
+    wide = {"system": "network, rho 10, margin 0.05"} | {f"ngspice, mismatched {k}": 1.234e-16 for k in range(20)}
+    section = report.section("Numbers").table([wide, wide], caption="A caption of a few sentences. " * 8, name="wide")
+    section.table([{"key": "lists", "value": "[0.01, 0.1, 1.0], " * 9, "true": True}], caption="narrow").code("x" * 300)
+    page = report.write(tmp_path / "out")
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", MEASURE + "</body>"), encoding="utf-8")
+    found = re.search(r'data-seen="([^"]*)"', browse(page, width, "--dump-dom"))
+    assert found is not None
+    seen = json.loads(unescape(found[1]))
+    assert seen["window"] == width
+    assert seen["page"] <= width  # nothing makes the page itself scroll sideways
+    assert len(seen["captions"]) == 2
+    assert max(seen["captions"]) <= width
+    first, second = seen["boxes"]
+    assert (first["scrolls"], second["scrolls"]) == (True, False)
+    assert first["last"] == pytest.approx(0, abs=1)  # the last column can be reached ...
+    assert first["first"] == pytest.approx(0, abs=1)  # ... with the row's name still in sight
+
+
+@needs_browser
 @pytest.mark.parametrize("width", [1200, 500])
 def test_a_browser_shows_it(tmp_path: Path, width: int) -> None:
     page = sample().write(tmp_path / "out")
     picture = tmp_path / "page.png"
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ]
-    command = [str(CHROMIUM), *flags, f"--window-size={width},1600", f"--screenshot={picture}", page.as_uri()]
-    subprocess.run(command, check=True, capture_output=True, timeout=90)
+    browse(page, width, f"--screenshot={picture}")
     data = picture.read_bytes()
     assert int.from_bytes(data[16:20]) == width
     from matplotlib.image import imread

@@ -3,9 +3,11 @@
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 import time
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import xarray as xr
 
 from analogep.errors import DataError, SpecError
 from analogep.plot.spread import spread
+from analogep.report import Report
 from analogep.study import (
     Answer,
     Check,
@@ -25,6 +28,7 @@ from analogep.study import (
     reopen,
     run,
 )
+from analogep.study.glossary import words
 from analogep.study.page import write_page, write_pages
 from analogep.study.provenance import commit
 from analogep.study.results import ResultFile
@@ -341,8 +345,8 @@ def test_listing_and_reporting_need_no_jax(analogep, script, tmp_path):
         "try: main()\n"
         "finally: print(*(m for m in ('jax', 'diffrax') if m in sys.modules))"
     )
-    for words in (["study", "--list"], ["report", result, "--script", script, "-o", tmp_path / "page"]):
-        done = subprocess.run([sys.executable, "-c", program, *map(str, words)], capture_output=True, text=True)
+    for said in (["study", "--list"], ["report", result, "--script", script, "-o", tmp_path / "page"]):
+        done = subprocess.run([sys.executable, "-c", program, *map(str, said)], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == ""
 
@@ -380,6 +384,36 @@ def test_scripts_find_their_helpers(script, tmp_path):
     helper.write_text("LIMIT = 7.0  # said\n", encoding="utf-8")
     assert outcome.script_changed
     assert (write_page(outcome, tmp_path / "page").parent / "_toy_helper.py").exists()
+    # a helper that several studies share, reached through another one, counts as well
+    shared = tmp_path / "_shared.py"
+    shared.write_text("LIMIT = 7.0\n", encoding="utf-8")
+    helper.write_text("from ._shared import LIMIT as LIMIT\n", encoding="utf-8")
+    outcome = run(load(script), study.quick, tmp_path, fresh=True)
+    assert not outcome.script_changed
+    shared.write_text("LIMIT = 8.0\n", encoding="utf-8")
+    assert outcome.script_changed
+    assert (write_page(outcome, tmp_path / "page").parent / "_shared.py").exists()
+
+
+def test_a_page_says_how_to_measure_it_again(toy, script, tmp_path):
+    changed = run(toy, toy.full.changed(['words=["it\'s"]', "limit=2.5"]), tmp_path)
+    text = unescape(write_page(changed, tmp_path / "page").read_text(encoding="utf-8"))
+    command = re.search(r"<pre[^>]*><code>(.*?)</code>", text, re.DOTALL)[1].replace("\\\n", "")
+    verb, name, path, *options = shlex.split(command)
+    assert (verb, name, path) == ("analogep", "study", str(script))
+    assert "Not the full profile" in text
+    again = toy.profile("full", [option for option in options if option != "--set"])
+    assert again == changed.configuration
+    whole = write_page(run(toy, toy.full, tmp_path), tmp_path / "whole").read_text(encoding="utf-8")
+    assert "Not the full profile" not in whole
+
+
+def test_a_page_explains_its_words():
+    report = Report("words", lead="Is lambda right?")
+    report.section("one").paragraph("The residual of a twin.").table([{"alpha": 1.0, "alphabet": "gyrator"}])
+    words(report)
+    explained = [row[0].value for row in report.sections[-1].blocks[0].rows]
+    assert explained == ["alpha", "residual", "lambda", "twin", "gyrator"]
 
 
 @pytest.fixture(scope="module")

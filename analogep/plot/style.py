@@ -47,7 +47,7 @@ def dressed(ax: Axes | None, size: tuple[float, float] = (6.8, 3.8)) -> Axes:
         spine.set_color(GRAY)
         spine.set_linewidth(0.8)
     ax.tick_params(colors=GRAY, labelcolor=INK, labelsize=SMALL, width=0.8)
-    ax.tick_params(which="minor", colors=GRAY, width=0.5, length=2)
+    ax.tick_params(which="minor", colors=GRAY, labelcolor=INK, labelsize=SMALL, width=0.5, length=2)
     return ax
 
 

@@ -16,6 +16,9 @@ from analogep.report.text import plain, shown, slug
 Value = str | int | float | bool | None
 Verdict = Literal["good", "bad"] | None
 
+SHORT = 28
+"""Characters up to which a table cell stays on one line."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -117,6 +120,11 @@ class Table:
     def numeric(self) -> list[bool]:
         """Whether each column holds numbers, which are set flush right."""
         return [any(row[k].numeric for row in self.rows) for k in range(len(self.columns))]
+
+    @property
+    def short(self) -> list[bool]:
+        """Whether each column holds a few words at most, which are kept on one line."""
+        return [all(len(row[k].shown) <= SHORT for row in self.rows) for k in range(len(self.columns))]
 
     def numbers(self) -> dict[str, Any]:
         """Columns, units and rows as plain data."""

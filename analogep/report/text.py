@@ -60,6 +60,8 @@ def _float(value: float, digits: int = 2) -> str:
     if value and not 1e-3 <= abs(value) < 1e5:
         mantissa, exponent = f"{value:.{digits}e}".split("e")
         power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        if value == float(f"1e{exponent}"):  # a power of ten, which was chosen rather than measured
+            return f"10{power}"
         return f"{mantissa.replace('-', '−')}{_NARROW}×{_NARROW}10{power}"
     if 0 < 1 - value < 5e-5:  # four digits would round it to one
         return f"1\N{NO-BREAK SPACE}−\N{NO-BREAK SPACE}{_float(1 - value, 1)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -12,9 +13,20 @@ from analogep.environment import versions
 from analogep.errors import DataError
 from analogep.report import Card, Cell, Report
 from analogep.report.content import Picture, Section
+from analogep.report.text import shown
+from analogep.study.discover import available
 from analogep.study.engine import Outcome
+from analogep.study.glossary import words
 from analogep.study.provenance import sources
 from analogep.study.verdict import Check
+
+MEANING = {
+    "holds": "all that was predicted was found, and nothing that would falsify it",
+    "not supported": "part of the prediction is false, but the falsifier was not seen",
+    "falsified": "what was to falsify the prediction was seen",
+    "undecided": "a number that decides is missing",
+}
+"""Word of a verdict -> what it says."""
 
 
 def write_page(outcome: Outcome, folder: Path, *, seconds: float | None = None, command: str = "") -> Path:
@@ -28,6 +40,7 @@ def write_page(outcome: Outcome, folder: Path, *, seconds: float | None = None, 
         command=command,
     )
     add_study(report, outcome)
+    words(report)
     return report.write(folder)
 
 
@@ -56,12 +69,16 @@ def write_pages(
             }
             for outcome in outcomes
         ]
-        report.section("Verdicts").table(rows, units={"measuring": "s"}, caption="All studies.", name="verdicts")
+        text = (
+            "The studies below. A verdict counts in the full profile; `measuring` is the time of all points together."
+        )
+        report.section("Verdicts").table(rows, units={"measuring": "s"}, caption=text, name="verdicts")
     for outcome in outcomes:
         add_study(report, outcome, f"{outcome.file.path.stem}: ")
     for name, found in objects.items():
         rows = [{"quantity": key, "value": value} for key, value in flat(found)]
         report.section(name).table(rows, caption=f"Numbers of `{name}`.", name=name)
+    words(report)
     return report.write(folder)
 
 
@@ -69,27 +86,31 @@ def add_study(report: Report, outcome: Outcome, prefix: str = "") -> None:
     """Append the sections of a study; `prefix` tells several studies apart."""
     study, verdict = outcome.study, outcome.verdict
     section = report.section(f"{prefix}Verdict")
+    seeds = len(outcome.configuration.seeds)
     section.cards(
-        Card("Verdict", verdict.word, verdict="good" if verdict.passed else "bad"),
-        Card("Prediction", "holds" if verdict.holds else "does not hold"),
-        Card("Falsifier", "seen" if verdict.falsified else "not seen"),
-        Card(
-            "Points", len(outcome.points), note=f"{len(outcome.configuration.seeds)} seeds, profile {outcome.profile}"
-        ),
+        Card("Verdict", verdict.word, note=MEANING[verdict.word], verdict="good" if verdict.passed else "bad"),
+        Card("Prediction", "holds" if verdict.holds else "does not hold", note=_count(verdict.prediction)),
+        Card("Falsifier", "seen" if verdict.falsified else "not seen", note=_count(verdict.falsifier)),
+        Card("Points", len(outcome.points), note=f"{seeds} seed{'s' * (seeds > 1)}, profile: {outcome.profile}"),
     )
+    if outcome.profile != "full":
+        section.paragraph(
+            "**Not the full profile.** Fewer networks, seeds or values may meet a limit, or miss it, by chance. Where "
+            "the two differ the full profile counts."
+        )
+    section.paragraph(f"**Question.** {study.question}" if prefix else "")
+    section.paragraph(f"**Prediction.** {study.prediction}\n\n**Falsified if.** {study.falsifier}")
     for heading, text in (
         ("Fundamental or engineering?", verdict.answer.fundamental),
         ("Realizable on a relaxation substrate, and at what cost?", verdict.answer.realizable),
         ("The cheapest experiment that would falsify this.", verdict.answer.experiment),
     ):
         section.paragraph(f"**{heading}** {text}")
-    section = report.section(f"{prefix}What was predicted, and what was found")
-    section.paragraph(f"**Question.** {study.question}" if prefix else "")
-    section.paragraph(f"**Prediction.** {study.prediction}\n\n**Falsified if.** {study.falsifier}")
+    section = report.section(f"{prefix}Checks")
     _checks(section, "prediction", "The prediction holds if all of these are true.", verdict.prediction)
     _checks(section, "falsifier", "It is falsified if one of these is true.", verdict.falsifier)
     if verdict.source:
-        caption = "Claims of the source document, put as checks; they do not decide the verdict."
+        caption = "Claims that others made beforehand, put as checks; they do not decide the verdict."
         _checks(section, "source", caption, verdict.source)
     section = report.section(f"{prefix}Figures")
     for picture in study.figures(outcome.results):
@@ -106,12 +127,18 @@ def prefix_of(prefix: str) -> str:
     return f"{prefix.removesuffix(': ')}-" if prefix else ""
 
 
+def _count(checks: Sequence[Check]) -> str:
+    """How many checks are true."""
+    return f"{sum(check.true for check in checks)} of {len(checks)} checks true"
+
+
 def _checks(section: Section, name: str, caption: str, checks: Sequence[Check]) -> None:
     rows = [
         {
             "claim": check.claim,
             "measured": check.value,
-            "limit": f"{'≤' if check.relation == '<=' else '≥'} {check.limit:g}{check.unit and ' '}{check.unit}",
+            "limit": f"{'≤' if check.relation == '<=' else '≥'} {shown(check.limit)}",
+            **({"unit": check.unit} if any(other.unit for other in checks) else {}),
             "true": Cell("not decided" if not check.decided else "yes" if check.true else "no", _mark(name, check)),
         }
         for check in checks
@@ -129,10 +156,8 @@ def _mark(name: str, check: Check) -> Any:
 def _provenance(report: Report, outcome: Outcome, prefix: str) -> None:
     study, file, configuration = outcome.study, outcome.file, outcome.configuration
     section = report.section(f"{prefix}Configuration")
-    section.code(
-        f"analogep study {study.name}{' --quick' if outcome.profile == 'quick' else ''}", "To measure it again:"
-    )
     profile = study.profile("quick" if outcome.profile == "quick" else "full").plain()
+    section.code(_again(outcome, profile), "This measures it again.")
     rows = [
         {"key": key, "value": json.dumps(value), "locked": Cell(value == profile[key], None)}
         for key, value in configuration.plain().items()
@@ -151,6 +176,17 @@ def _provenance(report: Report, outcome: Outcome, prefix: str) -> None:
     for source in sources(study.path):
         if source.name not in report.attachments:
             report.attach(source.name, source, "the study's script" if source == study.path else "its helper")
+
+
+def _again(outcome: Outcome, profile: Mapping[str, Any]) -> str:
+    """The command that measures the same configuration."""
+    study, quick = outcome.study, " --quick" if outcome.profile == "quick" else ""
+    known = study.path in [path.resolve() for path in available().values()]
+    lines = [f"analogep study {study.name if known or study.path is None else study.path}{quick}"]
+    for key, value in outcome.configuration.plain().items():
+        if value != profile[key]:
+            lines.append(f"    --set {shlex.quote(f'{key}={json.dumps(value)}')}")
+    return " \\\n".join(lines)
 
 
 def svg(picture: Picture) -> bytes:

@@ -50,6 +50,8 @@ class ResultFile:
         DataError
             If it cannot be read, or is no result of a study.
         """
+        if not path.is_file():
+            raise DataError(f"{path}: no such file")
         try:
             with xr.open_datatree(path, engine="h5netcdf") as tree:
                 whole = tree.load()
