@@ -1,5 +1,6 @@
 """What the pages say can be run: commands have the options they use, decks and Python in them can be read."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -43,6 +44,16 @@ def test_commands_have_their_options(page):
 def test_python_compiles(page):
     for block in blocks(page, "python"):
         compile(block, page.name, "exec")
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_the_python_of_the_readme_settles_at_a_stable_state(capsys):
+    scope: dict = {}
+    for block in blocks(ROOT / "README.md", "python"):
+        exec(block, scope)
+    settled, numbers = capsys.readouterr().out.splitlines()
+    assert settled.startswith("True")
+    assert ast.literal_eval(numbers.replace("nan", "None"))["spectral_abscissa"] < 0
 
 
 def test_the_own_cell_is_read():
