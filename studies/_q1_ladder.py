@@ -182,8 +182,7 @@ def estimates(at: Instance, rows: tuple[str, ...], seed: int, draws: int) -> tup
         runs = run.run(at.x, at.theta, wanted, beta, at.start)
         free = jax.tree.map(lambda leaf: leaf[0], runs[Phase.FREE])
         there = all(np.allclose(free.voltages[bus] / scale.volts, z, rtol=0, atol=1e-6) for bus, z in at.rest.items())
-        task = Task(run.system, run.cost, sample, at.theta, run.options)
-        vars(task)["free"] = free  # its own would start from 0 V, and may come to rest elsewhere
+        task = Task(run, sample, at.theta, rest=free)
 
         def gradient(lam: Any, task: Any = task, free: Any = free) -> dict[str, np.ndarray]:
             return units(weight_gradient(task.system, free.voltages, lam), scale)
@@ -225,16 +224,8 @@ def observed(at: Instance) -> tuple[str, np.ndarray]:
 
 
 def priced(name: str, at: Instance) -> Any:
-    """The price of a row on this circuit."""
-    from analogep.ep.estimators import RULES
-    from analogep.ep.price import Price, price
+    """The price of a row on this circuit; random directions are as many as nodes, and cost as much."""
+    from analogep.ep.price import price
 
-    nodes, seen = at.conductance.shape[0], int(observed(at)[1].sum())
-    if name in RULES:
-        return price(name, at.phases.netlist.with_arrays(at.theta))
-    if name == "node_perturbation":  # two signs of a current into every node, and a lambda to keep for each
-        return Price(2 * nodes + 1, wires=nodes, stored_voltages=nodes)
-    if name == "random_nodes":  # as many directions as nodes: the same price
-        return Price(2 * nodes + 1, wires=nodes, stored_voltages=nodes)
-    hidden = nodes - seen
-    return Price(1, devices=hidden * seen, wires=hidden * seen, stored_voltages=nodes)
+    seen, nodes = int(observed(at)[1].sum()), at.conductance.shape[0]
+    return price(name, at.phases.netlist.with_arrays(at.theta), directions=nodes, outputs=seen)

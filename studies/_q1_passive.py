@@ -23,10 +23,10 @@ TARGET = 0.8
 def phases() -> Any:
     """Phases of four nodes, each pair joined by a programmable resistor and a programmable gyrator."""
     from analogep.learning.cost import Quadratic
-    from analogep.learning.reversal import gyrator
     from analogep.netlist.element import GROUND
     from analogep.netlist.elements import BSource, Capacitor, Resistor, VSource
     from analogep.netlist.graph import Bus, Netlist
+    from analogep.netlist.gyrators import gyrator
     from analogep.simulate.circuit import Circuit
     from analogep.units import Scale
 

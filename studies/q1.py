@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from analogep.study import Answer, Check, Configuration, Part, Results, Rows, Study, Verdict
 
-from ._q1_figures import figures
+from ._q1_figures import NAMES, figures
 from ._q1_ladder import BETAS, EXACT, GENERAL, PLAIN, PRICES, ROWS, measure_ladder
 from ._q1_pairs import measure_circuits, measure_floor, measure_pair
 
@@ -197,7 +197,10 @@ def tables(results: Results) -> list[Rows]:
             if error.notnull().any():
                 errors = {f"error, rho {float(one.rho):g}": float(one) for one in error}
                 rows.append({"estimator": row.label, **errors, "least cosine": float(cosine.min())})
-        caption = f"Relative error against the implicit gradient at beta 1e-3 ({kind}; medians over seeds)."
+        caption = (
+            f"Relative error against the implicit gradient at beta 1e-3 ({NAMES[str(kind)]}; medians over seeds), and "
+            "the least of the median cosines."
+        )
         out.append(Rows(f"ladder-{kind}", caption, rows))
     for kind in ladder.kind.values:
         price = ladder.price.sel(kind=kind).max(("rho", "seed"))
@@ -207,12 +210,16 @@ def tables(results: Results) -> list[Rows]:
             if price.sel(row=name).notnull().all()
         ]
         out.append(
-            Rows(f"prices-{kind}", f"What each asks for besides the circuit and its output nudge ({kind}).", priced)
+            Rows(
+                f"prices-{kind}",
+                f"What each asks for besides the circuit and its output nudge ({NAMES[str(kind)]}).",
+                priced,
+            )
         )
     pairs, rows = results["pair"], []
     for rho in pairs.rho.values:
         data = pairs.sel(rho=rho)
-        shared = {f"{what} differ by": float(data.shared.sel(thing=what).max()) for what in data.thing.values}
+        shared = {f"difference of {what}": float(data.shared.sel(thing=what).max()) for what in data.thing.values}
         found = {"rho of J'": float(data.found_rho.sel(circuit="J'").median()), "cosine": float(data.opposed.max())}
         rows.append({"rho of J": float(rho), **found, **shared})
     out.append(Rows("pairs", "J and J': what they share, and the cosine of their gradients at hidden weights.", rows))
@@ -228,7 +235,8 @@ def tables(results: Results) -> list[Rows]:
     out.append(
         Rows(
             "said",
-            "What estimators say at hidden weights: cosine at the smallest rho of J (medians), difference at any.",
+            "What estimators say at hidden weights: cosine with the gradient of J and of J' at the smallest rho of J "
+            "(medians), and the largest relative difference of what they say of the two at any rho.",
             said,
         )
     )
@@ -246,7 +254,7 @@ def tables(results: Results) -> list[Rows]:
                 for what in ("state", "responses", "waves")
             }
             | {
-                f"{by}, {c}": float(found.gradient.sel(by=by, circuit=c, circuits=one, seed=seed))
+                f"{ROWS[str(by)].label}, {c}": float(found.gradient.sel(by=by, circuit=c, circuits=one, seed=seed))
                 for by in found.by.values
                 for c in found.circuit.values
             }

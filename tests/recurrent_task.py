@@ -9,6 +9,7 @@ import numpy as np
 from analogep.compile.recurrent import compile_recurrent, weights_at
 from analogep.ep.task import Task
 from analogep.learning.cost import Quadratic
+from analogep.learning.system_phases import SystemPhases
 from analogep.simulate.circuit import Circuit
 from analogep.units import Scale
 
@@ -29,12 +30,12 @@ def numbers():
 
 
 @cache
-def task(level="parasitic", weight=1.0, guarded=True):
+def task(level="parasitic", weight=1.0):
     """The network as a circuit with the loss sum SEEN (z - TARGET)^2 / 2; `weight` scales W."""
     _, _, w, drive = numbers()
     netlist = compile_recurrent(weight * w, drive, level=level, epsilon=EPSILON)
     cost = Quadratic("z", TARGET, SEEN, SCALE)
-    return Task(Circuit(netlist, SCALE, forward_only=guarded), cost)
+    return Task(SystemPhases(Circuit(netlist, SCALE), cost))
 
 
 def multipliers():

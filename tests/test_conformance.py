@@ -29,11 +29,17 @@ import analogep.netlist
 from analogep.cells import (
     Activation,
     Buffer,
+    GainCells,
+    GilbertMultiplier,
     LayerNorm,
     LayerNormTranspose,
     Multiplier,
     Nudge,
     Softmax,
+    SoftmaxTail,
+    TanhPair,
+    TappedLoad,
+    TransistorCell,
     causal_mask,
 )
 from analogep.netlist.adjoint import adjoint
@@ -50,6 +56,7 @@ from analogep.simulate.circuit import Circuit
 from analogep.simulate.ngspice import run_deck
 from analogep.simulate.transient import transient
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 UNIT = {"siemens": SCALE.siemens, "volts": SCALE.volts}
 CASES = {}
 
@@ -395,6 +402,55 @@ def multiplier_values():
 @case
 def multiplier_reverse():
     return weighting("hts,thc->shc")
+
+
+def with_taps(netlist):
+    """The netlist with taps in the loads of what its transistor cells read."""
+    ratios = {bus: e.ratio for e in netlist if isinstance(e, TransistorCell) for bus in e.inputs}
+    loads = [e for e in netlist if isinstance(e, Resistor) and e.shunts in ratios]
+    return netlist.replace_elements(*(TappedLoad(**vars(e), ratio=ratios[e.shunts]) for e in loads))
+
+
+@case
+def tanh_pair():
+    return with_taps(netlist_of([fed("h", (2, 3), 1)], TanhPair("act", ("h",), "a", **UNIT, gain=1.2), a=(2, 3)))
+
+
+@case
+def softmax_tail():
+    return with_taps(netlist_of([fed("s", (2, 4), 1)], SoftmaxTail("sm", ("s",), "p", **UNIT, gain=1.5), p=(2, 4)))
+
+
+@case
+def softmax_tail_causal():
+    push = ISource("i", GROUND, "s", 1e-6 * np.tril(np.random.default_rng(3).normal(size=(2, 3, 3))))
+    cell = SoftmaxTail("sm", ("s",), "p", **UNIT, causal=True)
+    return with_taps(netlist_of([], push, cell, s=scores_bus(), p=scores_bus()))
+
+
+@case
+def gilbert_scores():
+    score = GilbertMultiplier("score", ("q", "k"), "s", **UNIT, heads=2, gain=0.7)
+    return with_taps(netlist_of([fed("q", (3, 4), 1), fed("k", (3, 4), 2)], score, s=scores_bus()))
+
+
+@case
+def gilbert_values():
+    mix = GilbertMultiplier("mix", ("p", "v"), "o", **UNIT, heads=2, subscripts="hts,shc->thc")
+    push = ISource("i", GROUND, "p", 1e-6 * np.tril(np.random.default_rng(3).uniform(size=(2, 3, 3))))
+    return with_taps(netlist_of([fed("v", (3, 4), 2)], push, mix, p=scores_bus(), o=(3, 4)))
+
+
+@case
+def gain_cells():
+    """The middle row of the store follows the token, the others keep what they hold."""
+    rails = [
+        VSource("held", "held", volts(3, 2)),
+        VSource("select", "select", SCALE.volts * np.array([0.0, 1.0, 0.2])),
+    ]
+    store = GainCells("store", ("held", "k", "select"), "read", **UNIT)
+    netlist = netlist_of([fed("k", (1, 2), 1)], store, *rails, read=(3, 2))
+    return netlist.add(buses={"held": Bus((3, 2)), "select": Bus((3,))})
 
 
 @case

@@ -10,7 +10,8 @@ from dense_circuits import SCALE
 from small_networks import LOOK, REST, TARGET, implicit_gradient, network, setting, split
 
 from analogep.compile.recurrent import RECURRENT, weights_at
-from analogep.ep.steps import nudged_steps
+from analogep.ep.task import Task
+from analogep.ep.truncated import nudged_steps
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -18,12 +19,11 @@ STEPS, DT = 12, 0.2
 
 
 @cache
-def free(kind):
-    phases, (x, theta, v0) = network(), setting(conductance(kind))
-    x = {name: value[0] for name, value in x.items()}
-    run = phases.free(x, theta, v0)
-    run.settled.require("the free phase")
-    return run, x, theta
+def task(kind):
+    x, theta, v0 = setting(conductance(kind))
+    at = Task(network(), {name: value[0] for name, value in x.items()}, theta, v0).at_rest
+    at.free.settled.require("the free phase")
+    return at
 
 
 def conductance(kind):
@@ -48,8 +48,7 @@ def backpropagated(kind):
 
 
 def updates(kind, beta, corrected=False, steps=STEPS):
-    run, x, theta = free(kind)
-    found = nudged_steps(network(), run, x, theta, beta=beta, steps=steps, dt=DT, corrected=corrected)
+    found = nudged_steps(task(kind), steps, dt=DT, beta=beta, corrected=corrected)
     return {name: np.asarray(g) * SCALE.siemens for name, g in found.items()}
 
 

@@ -18,7 +18,8 @@ from analogep.ep.compare import OracleOptions, compare_circuit
 from analogep.ep.estimators import ENERGY_EP, RULES, TWIN, VECTOR_FIELD_EP, VECTOR_FIELD_EP_ONE_SIDED, Estimators
 from analogep.ep.fidelity import fidelity
 from analogep.errors import ConvergenceError, SpecError
-from analogep.learning.phases import CircuitPhases, Injected, nudge_options
+from analogep.learning.altered import Injected
+from analogep.learning.phases import CircuitPhases, nudge_options
 from analogep.learning.rule import Phase, has_energy, local_gradient
 from analogep.netlist.adjoint import adjoint
 from analogep.netlist.element import GROUND

@@ -8,12 +8,13 @@ import pytest
 from dense_circuits import SCALE
 from small_networks import network, radius_of
 
+from analogep.diagnostics.passivity import gyrators as found_at
 from analogep.ep.estimators import Estimators
 from analogep.ep.fidelity import fidelity
 from analogep.errors import NetlistError
 from analogep.learning.cost import Cost, Quadratic
 from analogep.learning.model_phases import CrossEntropy, ModelPhases
-from analogep.learning.reversal import flipped, gyrator
+from analogep.learning.reversal import flipped
 from analogep.learning.rule import Phase
 from analogep.learning.system_phases import SystemPhases
 from analogep.models import EquilibriumTransformer
@@ -21,6 +22,7 @@ from analogep.netlist.arrays import Crossbar
 from analogep.netlist.element import GROUND
 from analogep.netlist.elements import VCCS, BSource, Capacitor, ISource, Resistor
 from analogep.netlist.graph import Bus, Netlist
+from analogep.netlist.gyrators import gyrator, gyrators
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.settle import SettleOptions
 
@@ -121,6 +123,33 @@ def test_flipping_transposes_and_needs_gyrators():
     assert "gyrator_flip" not in Estimators(phases).available
     with pytest.raises(NetlistError, match="one-way coupling"):
         flipped(phases.netlist)
+
+
+def test_gyrators_by_name_and_by_number():
+    """Halves of one array are a gyrator at any conductance; those of two arrays, and numbers, if they are opposite."""
+    g, nodes = SCALE.siemens, {"a": Bus(), "b": Bus()}
+    loads = [Capacitor(f"c{node}", node, GROUND, SCALE.farads) for node in nodes]
+    loads += [Resistor(f"r{node}", node, GROUND, g) for node in nodes]
+    shared = Netlist(nodes, {}, {"y": np.array(g)}).add(*loads, *gyrator("y", "a", "b", "y"))
+    assert gyrators(shared) == [("y.forward", "y.back", "y")]
+    two = Netlist(nodes, {}, {"up": np.array(g), "down": np.array(-g)}).add(
+        *loads, VCCS("up", "a", GROUND, "b", GROUND, "up"), VCCS("down", "b", GROUND, "a", GROUND, "down")
+    )
+    assert gyrators(two) == []
+    circuit = Circuit(two, SCALE)
+    assert [pair[:2] for pair in found_at(circuit, circuit.theta)] == [("up", "down")]
+    assert found_at(circuit, {**circuit.theta, "down": np.array(g)}) == []
+    fixed = Circuit(Netlist(nodes).add(*loads, *gyrator("y", "a", "b", g)), SCALE)
+    assert len(found_at(fixed, {})) == 1
+    assert found_at(fixed, {"y.back.siemens": 2 * g}) == []  # theta may hold numbers of elements as well
+    with pytest.raises(NetlistError, match="VCCS 'up' is no half of a gyrator"):
+        flipped(two)
+    # a source that its own port controls is a conductance, which flipping leaves as it is
+    own = shared.add(VCCS("own", GROUND, "a", GROUND, "a", 3 * g))
+    at = {node: np.array(0.0) for node in nodes}
+    before, after = (np.asarray(Circuit(n, SCALE).conductance(at, {}, n.arrays)) for n in (own, flipped(own)))
+    np.testing.assert_allclose(before / g, [[4, 1], [-1, 1]], atol=1e-12)
+    np.testing.assert_allclose(after, before.T, atol=1e-18)
 
 
 # Plain resistors: coupled learning, and the energy contrast.

@@ -87,7 +87,7 @@ MUTATIONS = {
         ["test_tile.py::test_effective_matrix_is_the_dense_solution[shape0-both sides]"],
     ),
     "AsymEP: the transpose in its correction": (
-        "learning/system_phases.py",
+        "learning/altered.py",
         "forward[bus] - back[bus] for bus in rest",
         "forward[bus] + back[bus] for bus in rest",
         ["test_ernoult.py::test_every_nudged_step_is_a_step_of_backpropagation[symmetric-True]"],

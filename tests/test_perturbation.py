@@ -6,16 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 from recurrent_task import SCALE, SEEN, N, error, multipliers, numbers, of_weights, task
 from small_blocks import block
 
 from analogep.compile import compile_transformer
+from analogep.compile.recurrent import compile_recurrent
 from analogep.ep.feedback_alignment import feedback_alignment, random_feedback
 from analogep.ep.perturbation import node_perturbation, random_nodes, random_weights
 from analogep.ep.task import Task, weight_gradient
 from analogep.errors import NetlistError, SpecError
 from analogep.learning.cost import Quadratic
 from analogep.learning.guard import reverse_mode_uses
+from analogep.learning.system_phases import SystemPhases
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.settle import SettleOptions
 from analogep.simulate.system import ModelSystem
@@ -58,19 +61,20 @@ def test_driven_nodes_have_a_lambda_too():
     """On an `ideal` transformer block weights push into driven nodes; the loss falls as their gradient says."""
     model, weights, batch = block("free", tokens=2, channels=4, ffn=4)
     compiled = compile_transformer(model, weights, level="ideal")
-    circuit = Circuit(compiled.netlist, compiled.scale, forward_only=True)
+    circuit = Circuit(compiled.netlist, compiled.scale)
     target = np.linspace(-0.5, 0.5, 8).reshape(2, 4)
     x = {"token": batch.inputs[0][:2] * compiled.scale.volts}
     cost = Quadratic("z", target, 1.0, compiled.scale)
-    at = Task(circuit, cost, x)
+    at = Task(SystemPhases(circuit, cost), x)
     found = node_perturbation(at)
     assert set(circuit.driven) & set(found.lam)
-    gradient = weight_gradient(circuit, found.free, found.lam)
+    gradient = weight_gradient(at.system, found.free, found.lam)
     direction = {name: np.random.default_rng(1).normal(size=np.shape(g)) for name, g in circuit.theta.items()}
     by = 1e-4 * compiled.scale.siemens
     ends = []
     for sign in (1, -1):
-        moved = Task(circuit, cost, x, {name: g + sign * by * direction[name] for name, g in circuit.theta.items()})
+        theta = {name: g + sign * by * direction[name] for name, g in circuit.theta.items()}
+        moved = Task(at.phases, x, theta)
         ends.append(float(moved.loss(moved.free.settled.v, moved.theta)))
     along = sum(np.sum(gradient[name] * direction[name]) for name in gradient)
     assert found.converged
@@ -82,7 +86,7 @@ def test_any_system_will_do():
     model, weights, batch = block("free", tokens=2, channels=4, ffn=4)
     system = ModelSystem(model, weights, forward_only=True)
     target = np.linspace(-0.5, 0.5, 8).reshape(2, 4)
-    at = Task(system, Quadratic("z", target, 1.0, system.scale), {"token": batch.inputs[0][:2]})
+    at = Task(SystemPhases(system, Quadratic("z", target, 1.0, system.scale)), {"token": batch.inputs[0][:2]})
     found = node_perturbation(at)
     z = found.free["z"]
     g = np.asarray(jax.jacfwd(lambda z: -model.force(z, at.x["token"], weights))(z)).reshape(8, 8)
@@ -151,8 +155,26 @@ def test_feedback_alignment_is_the_error_through_a_fixed_array():
     assert abs(drawn.std() * np.sqrt(N) / 2 - 1) < 4 / np.sqrt(2 * drawn.size)
 
 
+def test_a_task_starts_where_it_is_told_to():
+    """dz/dt = -z + 2 tanh(z) rests at 0, where it is unstable, and at two other places; lambda is that of each."""
+    netlist = compile_recurrent(np.array([[2.0]]), np.zeros(1))
+    phases = SystemPhases(Circuit(netlist, SCALE), Quadratic("z", 0.5, 1.0, SCALE))
+    up = scipy.optimize.brentq(lambda z: 2 * np.tanh(z) - z, 1.0, 3.0)
+    for place in (-up, up):
+        at = Task(phases, v0={"z": jnp.array([0.3 * np.sign(place) * SCALE.volts])})
+        np.testing.assert_allclose(at.free.settled.v["z"] / SCALE.volts, [place], rtol=1e-8)
+        lam = -(place - 0.5) / (1 - 2 / np.cosh(place) ** 2)
+        np.testing.assert_allclose(node_perturbation(at).lam["z"] / SCALE.volts, [lam], rtol=1e-5)
+        # the free phase of another task is taken as it is
+        np.testing.assert_array_equal(
+            node_perturbation(Task(phases, rest=at.free)).lam["z"], node_perturbation(at).lam["z"]
+        )
+    np.testing.assert_array_equal(Task(phases).free.settled.v["z"], 0.0)
+
+
 def test_a_phase_that_does_not_settle_is_flagged():
-    hurried = Task(task("ideal").system, task("ideal").cost, options=SettleOptions(horizon=0.1))
+    at = task("ideal")
+    hurried = Task(SystemPhases(at.system, at.phases.cost, SettleOptions(horizon=0.1)))
     for found in (node_perturbation(hurried), random_weights(hurried, jax.random.key(0))):
         assert not found.converged
 
@@ -167,15 +189,13 @@ def test_what_cannot_be_is_refused():
         node_perturbation(at, noise=1.0)
     with pytest.raises(NetlistError, match="'hidden' cannot go back"):
         random_feedback(at.system, jax.random.key(0), "hidden")
-    with pytest.raises(NetlistError, match="'hidden', which follows ideally"):
-        feedback_alignment(Task(at.system, Quadratic("hidden", 0.0, 1.0, SCALE)), {})
+    with pytest.raises(NetlistError, match="'hidden', which is no state"):
+        feedback_alignment(Task(SystemPhases(at.system, Quadratic("hidden", 0.0, 1.0, SCALE))), {})
     with pytest.raises(NetlistError, match="weights push current into 'z'"):
         weight_gradient(at.system, at.free.voltages, {"hidden": jnp.zeros(N)})
 
 
 def test_they_go_forward_only():
-    at = task("ideal")
-    at.free  # noqa: B018
-    assert reverse_mode_uses(lambda theta: node_perturbation(Task(at.system, at.cost, {}, theta)).lam, at.theta) == []
-    weights = lambda theta: random_weights(Task(at.system, at.cost, {}, theta), jax.random.key(0)).gradient  # noqa: E731
-    assert reverse_mode_uses(weights, at.theta) == []
+    at = task("ideal").at_rest
+    assert reverse_mode_uses(lambda task: node_perturbation(task).lam, at) == []
+    assert reverse_mode_uses(lambda task: random_weights(task, jax.random.key(0)).gradient, at) == []

@@ -30,12 +30,13 @@ from analogep.ep.feedback_alignment import random_feedback
 from analogep.ep.task import Task, weight_gradient
 from analogep.ep.timescales import two_timescales
 from analogep.ep.traces import eligibility, forward_random, uoro
-from analogep.ep.trajectory import rtrl
-from analogep.ep.truncated import truncated_nudge, truncated_nudge_in_time
+from analogep.ep.trajectory import Run, rtrl
+from analogep.ep.truncated import nudged_steps, truncated_nudge, truncated_nudge_in_time
 from analogep.errors import NetlistError
+from analogep.learning.altered import Injected
 from analogep.learning.cost import Quadratic
 from analogep.learning.guard import reverse_mode_uses
-from analogep.learning.phases import Injected
+from analogep.learning.system_phases import SystemPhases
 from analogep.netlist.elements import Capacitor
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.settle import SettleOptions
@@ -83,7 +84,7 @@ def test_its_error_is_of_order_beta_squared():
 def test_capacitors_between_live_nodes_take_part():
     at, bridge, (_, g), lam = task(), 0.3, full_matrices(), full_multipliers()
     netlist = at.system.netlist.add(Capacitor("bridge", "z", "hidden", bridge * SCALE.farads))
-    path = truncated_nudge(Task(Circuit(netlist, SCALE, forward_only=True), at.cost), 40, dt=DT, beta=1e-4)
+    path = truncated_nudge(Task(SystemPhases(Circuit(netlist, SCALE), at.phases.cost)), 40, dt=DT, beta=1e-4)
     c = np.kron([[1, 0], [0, EPSILON]], np.eye(N)) + bridge * np.kron([[1, -1], [-1, 1]], np.eye(N))
     left = np.linalg.matrix_power(np.eye(2 * N) - DT * np.linalg.solve(c, g.T), 40)
     np.testing.assert_allclose(lam_of(path, 40), lam - left @ lam, atol=1e-6 * np.abs(lam).max())
@@ -118,7 +119,8 @@ def test_in_continuous_time_it_is_an_exponential():
 
 def test_a_nudge_from_an_unsettled_state_is_flagged():
     at = task("ideal")
-    assert not truncated_nudge(Task(at.system, at.cost, options=SettleOptions(horizon=0.1)), 2).converged
+    hurried = Task(SystemPhases(at.system, at.phases.cost, SettleOptions(horizon=0.1)))
+    assert not truncated_nudge(hurried, 2).converged
 
 
 # Gradients carried forward
@@ -128,19 +130,19 @@ def test_a_nudge_from_an_unsettled_state_is_flagged():
 @pytest.mark.parametrize("when", [None, WHEN])
 def test_rtrl_is_bptt(level, when):
     loss, reference = plain_bptt(numbers()[2], STEPS, DT, level=level, when=when)
-    found = rtrl(task(level), STEPS, dt=DT, when=when)
+    found = rtrl(Run(task(level), STEPS, DT, when))
     assert found.converged
     np.testing.assert_allclose(found.loss, loss, rtol=1e-12)
     assert error(of_weights(found.gradient), reference) < 1e-10
     assert found.stored == N * N * N * (2 if level == "parasitic" else 1)
-    digital = unrolled(task(level, guarded=False), STEPS, dt=DT, when=when)
+    digital = unrolled(Run(task(level), STEPS, DT, when))
     assert error(of_weights(digital.gradient), reference) < 1e-10
     np.testing.assert_allclose(digital.residual, found.residual, rtol=1e-8)
 
 
 def test_rtrl_tends_to_the_implicit_gradient():
     exact = -np.outer(multipliers(), np.tanh(numbers()[1]))
-    found = [rtrl(task("ideal"), steps, dt=0.1) for steps in (50, 150, 450)]
+    found = [rtrl(Run(task("ideal"), steps)) for steps in (50, 150, 450)]
     errors = [error(of_weights(each.gradient), exact) for each in found]
     assert errors[0] > 1e-2
     assert errors[2] < 1e-7
@@ -155,7 +157,7 @@ def test_rtrl_of_a_transformer_with_inputs():
     circuit = Circuit(compiled.netlist, compiled.scale, forward_only=True)
     x = {"token": batch.inputs[0][:2] * compiled.scale.volts}
     cost = Quadratic("z", np.linspace(-0.5, 0.5, 8).reshape(2, 4), 1.0, compiled.scale)
-    found = rtrl(Task(circuit, cost, x), 6, dt=0.2)
+    found = rtrl(Run(Task(SystemPhases(circuit, cost), x), 6, 0.2))
 
     @jax.jit
     def loss(theta):
@@ -175,10 +177,9 @@ def test_rtrl_of_a_transformer_with_inputs():
 @cache
 def sampled(method, level, keys, steps=10):
     """Gradients of many keys [keys, N, N], of a loss that is read along the way, and RTRL's."""
-    at, when = task(level), jnp.linspace(0.2, 1, steps)
-    one = lambda key: method(at, key, steps, dt=0.2, when=when).gradient  # noqa: E731
-    drawn = jax.vmap(one)(jax.random.split(jax.random.key(7), keys))
-    return of_weights(drawn), of_weights(rtrl(at, steps, dt=0.2, when=when).gradient)
+    run = Run(task(level), steps, 0.2, jnp.linspace(0.2, 1, steps))
+    drawn = jax.vmap(lambda key: method(run, key).gradient)(jax.random.split(jax.random.key(7), keys))
+    return of_weights(drawn), of_weights(rtrl(run).gradient)
 
 
 @pytest.mark.parametrize(
@@ -206,31 +207,32 @@ def test_uoro_of_a_system_without_terminals_agrees():
     """The same keys on the same equations, once by local products and once by the dense derivative of the step."""
     at, key = task(), jax.random.key(0)
     no_netlist = Injected(at.system, lambda v: {})
-    local, dense = (uoro(Task(system, at.cost), key, 8, dt=0.05).gradient for system in (at.system, no_netlist))
+    tasks = (Task(SystemPhases(system, at.phases.cost)) for system in (at.system, no_netlist))
+    local, dense = (uoro(Run(each, 8, 0.05), key).gradient for each in tasks)
     assert error(of_weights(dense), of_weights(local)) < 1e-10
 
 
 def test_eligibility_is_exact_without_coupling_and_biased_with_it():
     errors = {}
     for weight in (0.0, 0.1, 0.5, 1.0):
-        at = task("ideal", weight)
-        exact = of_weights(rtrl(at, STEPS, dt=DT).gradient)
-        errors[weight] = error(of_weights(eligibility(at, STEPS, dt=DT).gradient), exact)
+        run = Run(task("ideal", weight), STEPS, DT)
+        errors[weight] = error(of_weights(eligibility(run).gradient), of_weights(rtrl(run).gradient))
     assert errors[0.0] < 1e-12
     assert 1e-3 < errors[0.1] < errors[0.5] < errors[1.0] < 1
 
 
 def test_feedback_brings_a_signal_to_nodes_without_a_loss():
     at = task("ideal")
-    alone = of_weights(eligibility(at, STEPS, dt=DT).gradient)
+    run = Run(at, STEPS, DT)
+    alone = of_weights(eligibility(run).gradient)
     feedback = random_feedback(at.system, jax.random.key(0), "z", observed=SEEN > 0)
-    fed = of_weights(eligibility(at, STEPS, dt=DT, feedback=feedback).gradient)
+    fed = of_weights(eligibility(run, feedback=feedback).gradient)
     np.testing.assert_array_equal(alone[2:], 0)
     assert np.all(np.linalg.norm(fed[2:], axis=1) > 0)
     np.testing.assert_allclose(fed[:2], alone[:2], rtol=1e-12)
     # through a feedback of ones to one node, that node gets the sum of all errors, and its own leaking trace
     ones = {"z": {"z": jnp.zeros((N, N)).at[4].set(1.0)}}
-    total = of_weights(eligibility(at, STEPS, dt=DT, feedback=ones).gradient)
+    total = of_weights(eligibility(run, feedback=ones).gradient)
     z, trace = plain_states(STEPS, DT), np.zeros(N)
     for now in z[:STEPS]:
         own = 1 - DT + DT * numbers()[2][4, 4] * (1 - np.tanh(now[4]) ** 2)
@@ -336,35 +338,37 @@ def test_a_long_phantom_gradient_is_the_implicit_one():
 
 def test_what_cannot_be_is_refused():
     at = task("ideal")
-    of_driven = Task(at.system, Quadratic("hidden", 0.0, 1.0, SCALE))
+    of_driven = Task(SystemPhases(at.system, Quadratic("hidden", 0.0, 1.0, SCALE)))
     for attempt in (
         lambda: truncated_nudge(of_driven, 2),
-        lambda: uoro(of_driven, jax.random.key(0), 2),
-        lambda: eligibility(of_driven, 2),
+        lambda: uoro(Run(of_driven, 2), jax.random.key(0)),
+        lambda: eligibility(Run(of_driven, 2)),
     ):
-        with pytest.raises(NetlistError, match="'hidden', which follows ideally"):
+        with pytest.raises(NetlistError, match="'hidden', which is no state"):
             attempt()
     with pytest.raises(ValueError, match="3 steps"):
-        rtrl(at, 3, when=jnp.ones(2))
+        rtrl(Run(at, 3, when=jnp.ones(2)))
     model, weights, _ = block("free")
     system = ModelSystem(model, weights)
-    with pytest.raises(NetlistError, match="no weights with terminals"):
-        two_timescales(Task(system, Quadratic("z", 0.0, 1.0, system.scale)), 2, slowness=10.0)
+    no_circuit = Task(SystemPhases(system, Quadratic("z", 0.0, 1.0, system.scale)))
+    for attempt in (lambda: two_timescales(no_circuit, 2, slowness=10.0), lambda: nudged_steps(no_circuit, 2)):
+        with pytest.raises(NetlistError, match="no weights with terminals"):
+            attempt()
 
 
 def test_growing_steps_are_flagged():
-    assert not rtrl(task(), 600, dt=3 * EPSILON).converged
+    assert not rtrl(Run(task(), 600, 3 * EPSILON)).converged
 
 
 def test_they_go_forward_only():
-    at, key = task(), jax.random.key(0)
-    free = at.free
+    key = jax.random.key(0)
     for program in (
-        lambda t: truncated_nudge(t, 2, free=free).lam,
-        lambda t: rtrl(t, 2).gradient,
-        lambda t: forward_random(t, key, 2).gradient,
-        lambda t: uoro(t, key, 2).gradient,
-        lambda t: eligibility(t, 2).gradient,
-        lambda t: two_timescales(t, 2, slowness=10.0, free=free).theta,
+        lambda t: truncated_nudge(t, 2).lam,
+        lambda t: nudged_steps(t, 2, corrected=True),
+        lambda t: rtrl(Run(t, 2)).gradient,
+        lambda t: forward_random(Run(t, 2), key).gradient,
+        lambda t: uoro(Run(t, 2), key).gradient,
+        lambda t: eligibility(Run(t, 2)).gradient,
+        lambda t: two_timescales(t, 2, slowness=10.0).theta,
     ):
-        assert reverse_mode_uses(program, at) == []
+        assert reverse_mode_uses(program, task().at_rest) == []

@@ -91,7 +91,9 @@ def gyrators(system: System, theta: Parameters) -> list[Gyrator]:
     def at_present(element: OneWay) -> Array:
         if isinstance(system, Nodal) and isinstance(element, VCCS):
             return system.value(f"{element.name}.siemens", theta)
-        g = as_built(element)
+        given = element.given(theta)
+        assert isinstance(given, OneWay)
+        g = as_built(given)
         return theta[g] if isinstance(g, str) else g
 
     return find_gyrators(system.netlist, at_present)

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from analogep.ep.oracle import Reference
-from analogep.ep.task import Task
-from analogep.ep.trajectory import euler
+from analogep.ep.trajectory import Run, euler
 from analogep.models.objective import cross_entropy
 from analogep.models.transformer import EquilibriumTransformer
-from analogep.netlist._types import Array, Parameters, Voltages
+from analogep.netlist._types import Array, Parameters
+from analogep.simulate.circuit import Circuit
 
 
 @partial(jax.jit, static_argnames=("model", "steps"))
@@ -92,34 +92,32 @@ def jacobian_free(
     return phantom(model, theta, z, inputs, targets, weights, steps=1, damping=1.0)
 
 
-@partial(jax.jit, static_argnames=("steps",))
-def unrolled(
-    task: Task, steps: int, *, dt: float = 0.1, v0: Voltages | None = None, when: Array | None = None
-) -> Reference:
-    """BPTT of a task: backpropagation through the Euler steps that `rtrl` carries forward.
+@jax.jit
+def unrolled(run: Run) -> Reference:
+    """BPTT of a run: backpropagation through the Euler steps that `rtrl` carries forward.
 
     Parameters
     ----------
-    task : with a system built without the forward-only guard.
-    dt, v0, when : as for `rtrl`.
+    run : of a circuit, which is built anew without its forward-only guard, or of another system that has none.
 
     Returns
     -------
     Gradient in 1/siemens, the loss, and the relative residual of the state reached.
     """
-    system, scale = task.system, task.system.scale
-    step = euler(system, task.x, dt)
-    start = {name: jnp.asarray(v) for name, v in (system.zeros() | dict(v0 or {})).items()}
-    weigh = jnp.zeros(steps).at[-1].set(1.0) if when is None else jnp.asarray(when)
+    task, system, scale = run.task, run.task.system, run.task.system.scale
+    if isinstance(system, Circuit):
+        system = Circuit(system.netlist, scale)
+    step = euler(system, task.x, run.dt)
 
     def total(theta: Parameters) -> tuple[Array, Array]:
         w = {name: g / scale.siemens for name, g in theta.items()}
 
         def forward(u: Array, when: Array) -> tuple[Array, Array]:
             u = step(u, w)
-            return u, when * task.loss(system.unpack(u * scale.volts), theta)
+            v = system.voltages(system.unpack(u * scale.volts), task.x, theta)
+            return u, when * task.phases.cost.loss(v, task.x, theta)
 
-        end, losses = jax.lax.scan(forward, system.pack(start) / scale.volts, weigh)
+        end, losses = jax.lax.scan(forward, run.start, run.reads)
         return losses.sum(), end
 
     (loss, end), gradient = jax.value_and_grad(total, has_aux=True)(dict(task.theta))

@@ -62,9 +62,9 @@ def hamiltonian_echo(
     beyond, where both runs have come to rest, it falls again: the echo is then equilibrium propagation in a reciprocal
     network.
 
-    The price is three runs (forward, and one echo for each sign), no stored path, one sign flip for each capacitor at
-    one instant, a kick at the outputs, and one product accumulated for each weight and echo; no second wiring, because
-    the couplings are reciprocal. No variance.
+    The price is three runs (forward, and one echo for each sign), no stored path but the state at the turn (from which
+    both echoes start), one sign flip for each capacitor at one instant, a kick at the outputs, and one product
+    accumulated for each weight and echo; no second wiring, because the couplings are reciprocal. No variance.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def feedback_alignment(task: Task, feedback: Feedback) -> Multipliers:
 
     It knows nothing of the circuit: at random weights its angle to the gradient is near 90 degrees at nodes that the
     loss does not look at; learning may align the circuit with it. Biased, without variance for a given array. The price
-    is one settle, no nudged phase, one stored voltage for each node and n x n_out wires.
+    is one settle, no nudged phase, one stored voltage for each state and an array from the n_out outputs to the others.
 
     Parameters
     ----------

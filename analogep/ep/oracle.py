@@ -172,6 +172,14 @@ def contract(
     return jax.tree.map(lambda g: g.mean(0), batched)
 
 
+def pullback(function: Callable[[Array], Array], at: Array, gradient: Array) -> Array:
+    """Gradient with respect to what goes into `function` at `at`, from that with respect to what comes out of it.
+
+    For what stands between devices and the matrix that a circuit sees, such as wires.
+    """
+    return jax.vjp(function, at)[1](gradient)[0]
+
+
 def finite_differences(
     loss: Callable[[Weights], float], theta: Weights, entries: Mapping[str, list[tuple[int, int]]], step: float = 1e-5
 ) -> dict[str, np.ndarray]:

@@ -13,11 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analogep.ep.task import Gradient, Multipliers, Task, pushed_by_weights
+from analogep.ep.task import Gradient, Multipliers, Task, pushable
 from analogep.errors import NetlistError, SpecError
 from analogep.learning.phases import nudge_options
 from analogep.netlist._types import Array, Parameters
-from analogep.simulate.circuit import Circuit
 from analogep.simulate.settle import SettleOptions, settle_batch, settle_near
 
 
@@ -30,13 +29,10 @@ class _Readings(NamedTuple):
 
 
 class _Nodes:
-    """All nodes into which current may be pushed: the states, and driven buses that weights push into."""
+    """The nodes into which current is pushed: those of `buses`, or all that take one."""
 
     def __init__(self, task: Task, buses: Sequence[str] | None) -> None:
-        system = task.system
-        known = dict(system.states)
-        if isinstance(system, Circuit):
-            known |= {bus: system.netlist.buses[bus] for bus in pushed_by_weights(system)}
+        known = pushable(task.system)
         chosen = known if buses is None else {}
         for name in buses or ():
             if name not in known:
@@ -159,7 +155,7 @@ def random_weights(
         name: jax.random.rademacher(stream, (directions, *np.shape(g)), float)
         for stream, (name, g) in zip(streams, task.theta.items(), strict=True)
     }
-    options = nudge_options(task.options, strength)
+    options = nudge_options(task.phases.options, strength)
     readings = _weight_losses(task, rest.v, task.theta, signs, strength * scale.siemens, options)
     slopes = _differences(readings.loss, noise, read) / (2 * strength * scale.siemens)
     gradient = {name: jnp.tensordot(slopes, s, 1) / directions for name, s in signs.items()}
@@ -191,7 +187,7 @@ def _slopes(
 ) -> tuple[Array, _Readings]:
     """Change of the loss per unit current along each of `directions` [m, nodes], by centred differences."""
     both = jnp.concatenate([directions, -directions]) * strength * task.system.scale.amperes
-    readings = _node_losses(task, where, both, nudge_options(task.options, strength))
+    readings = _node_losses(task, where, both, nudge_options(task.phases.options, strength))
     pairs = readings.loss.reshape(2, -1).T
     return _differences(pairs, noise, key) / (2 * strength), readings
 

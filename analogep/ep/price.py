@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -17,16 +17,20 @@ from analogep.ep.estimators import (
     RULES,
     TWIN,
 )
+from analogep.ep.task import pushable
 from analogep.errors import SpecError
-from analogep.learning.reversal import gyrators
+from analogep.learning.reversal import all_gyrators
 from analogep.learning.rule import Phase, Rule
+from analogep.models.hamiltonian import Oscillators
 from analogep.netlist.adjoint import adjoint
 from analogep.netlist.arrays import Crossbar
 from analogep.netlist.element import GROUND, HELD, Element
 from analogep.netlist.elements import Capacitor, Summer, VSource
-from analogep.netlist.graph import Netlist
+from analogep.netlist.graph import Bus, Netlist
 from analogep.netlist.spice.write import Deck
 from analogep.netlist.transposed import Transposed
+from analogep.simulate.circuit import Circuit
+from analogep.units import Scale
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Price:
     switches : lines that must be switched between the free phase and the others.
     stored_voltages : voltages that must be remembered from one phase to a later one.
     stored_currents : currents that must be held through a phase.
+    runs : passes of a given length, which do not wait for rest; those counted that must follow one another.
+    stored_numbers : other numbers that must be kept, beside the gradient itself: signs, traces, a factor, a state.
     """
 
     settles: int
@@ -53,16 +59,25 @@ class Price:
     switches: int = 0
     stored_voltages: int = 0
     stored_currents: int = 0
+    runs: int = 0
+    stored_numbers: int = 0
 
     def to_dict(self) -> dict[str, int]:
         """Plain numbers by name."""
         return asdict(self)
 
 
-def price(name: str, netlist: Netlist, *, points: int = 4) -> Price:
+OTHERS = (
+    *("node_perturbation", "random_nodes", "random_weights", "feedback_alignment", "truncated_nudge"),
+    *("rtrl", "forward_random", "uoro", "eligibility", "two_timescales"),
+)
+"""Estimators that are no rules, by the names of their functions. A Hamiltonian echo's price is `echo_price`."""
+
+
+def price(name: str, netlist: Netlist, *, points: int = 4, directions: int = 1, outputs: int = 0) -> Price:
     """The price of one estimator on one circuit.
 
-    How it is counted:
+    How rules are counted:
 
     - `twin` and `dyadic_ep`: every element of the adjoint network. The first settles after the circuit; the second with
       it, from 0 V, and nothing is stored, because both halves are there at once. (Dyadic EP is counted as mean and
@@ -79,11 +94,26 @@ def price(name: str, netlist: Netlist, *, points: int = 4) -> Price:
     Signals that a rule compares across phases are stored at the terminals of every programmable element: each phase but
     the last holds what the rule reads of it.
 
+    How the others are counted, with P weights (programmable conductances that are not 0, copies for tokens apart):
+
+    - `node_perturbation`, `random_nodes`: a line for a current into every node that takes one, where lambda is stored
+      (for `random_nodes` if it is a mean over directions, and a sign); the free phase comes last. `random_weights`: a
+      sign for each weight.
+    - `feedback_alignment`: an array from the outputs to all other states, and a voltage stored at each state.
+      `eligibility`: one trace for each programmable device, and the same array where there are `outputs`.
+    - `truncated_nudge`: as `asym_ep`, with two short nudged phases that do not settle.
+    - `rtrl`, `forward_random`, `uoro`: P, one and one linearized copies of the circuit, counted like its adjoint, on
+      whose capacitors the influences are; a sign or a factor for each weight in the latter two, and in `uoro` a line
+      for a random sign into every state.
+    - `two_timescales`: the elements of the twin; nothing is stored.
+
     Parameters
     ----------
-    name : of a rule in `RULES`.
+    name : of a rule in `RULES`, or one of `OTHERS`.
     netlist : the flat circuit.
     points : N of the holomorphic circle.
+    directions : of `random_nodes` and `random_weights`.
+    outputs : nodes whose errors a fixed array takes to the other states, for `feedback_alignment` and `eligibility`.
 
     Raises
     ------
@@ -92,11 +122,50 @@ def price(name: str, netlist: Netlist, *, points: int = 4) -> Price:
     NetlistError
         For `gyrator_flip` on a circuit that is not made of gyrators and reciprocal elements.
     """
-    if name not in RULES:
-        raise SpecError(f"estimator {name!r} has no price here; known: {', '.join(RULES)}")
-    rule = RULES[name]
-    turned, settles = adjoint(netlist), len(rule.phases)
-    parts = [e for e in turned if not isinstance(e, VSource)]
+    if name in RULES:
+        return _of_rule(RULES[name], netlist, points)
+    if name not in OTHERS:
+        raise SpecError(f"estimator {name!r} has no price here; known: {', '.join((*RULES, *OTHERS))}")
+    circuit, weights = Circuit(netlist, Scale()), int(sum(np.count_nonzero(g) for g in netlist.arrays.values()))
+    nodes, states = _nodes(netlist, pushable(circuit)), _nodes(netlist, circuit.states)
+    match name:
+        case "node_perturbation":
+            return Price(2 * nodes + 1, wires=nodes, stored_voltages=nodes)
+        case "random_nodes":
+            stored = nodes if directions > 1 else 0
+            return Price(2 * directions + 1, wires=nodes, stored_voltages=stored, stored_numbers=nodes)
+        case "random_weights":
+            return Price(2 * directions + 1, stored_numbers=weights)
+        case "feedback_alignment":
+            return Price(1, **_feedback(outputs, states), stored_voltages=states)
+        case "eligibility":
+            traces = _count(netlist, [e for e in netlist if e.array is not None])["devices"]
+            return Price(0, **_feedback(outputs, states), runs=1, stored_numbers=traces)
+        case "truncated_nudge":
+            return replace(_of_rule(ASYM_EP, netlist, 0), settles=1, runs=2)
+    linearized = _count(netlist, _adjoint_parts(netlist))
+    if name == "rtrl":
+        return Price(0, **{what: weights * number for what, number in linearized.items()}, runs=1)
+    if name == "two_timescales":
+        return Price(1, **linearized, runs=1)
+    if name == "uoro":
+        linearized["wires"] += states
+    return Price(0, **linearized, runs=1, stored_numbers=weights)
+
+
+def echo_price(network: Oscillators, *, active: bool = False) -> Price:
+    """The price of `hamiltonian_echo`: a forward run and two echoes, and the wires of every capacitor crossed at once.
+
+    Flux and charge of every oscillator at the turn are kept for the second echo (a fourth run would find them again).
+    An `active` echo needs an amplifier at each damped node.
+    """
+    amplifiers = network.units if active and network.damping > 0 else 0
+    units = network.units
+    return Price(0, cells=amplifiers, wires=amplifiers, switches=2 * units, runs=3, stored_numbers=2 * units)
+
+
+def _of_rule(rule: Rule, netlist: Netlist, points: int) -> Price:
+    settles, parts = len(rule.phases), _adjoint_parts(netlist)
     one_way = [e for e in parts if not set(e.reads) & set(e.drives) and not isinstance(e, Capacitor | Summer)]
     free = set(netlist.buses) - {e.a for e in netlist if isinstance(e, VSource)}
     if rule is TWIN:
@@ -113,7 +182,7 @@ def price(name: str, netlist: Netlist, *, points: int = 4) -> Price:
         return Price(settles, switches=switches, stored_voltages=stored, stored_currents=_nodes(netlist, free))
     stored = _stored(rule, netlist)
     if rule is GYRATOR_FLIP:
-        pairs = gyrators(netlist)
+        pairs = [[netlist.elements[half] for half in (pair.first, pair.second)] for pair in all_gyrators(netlist)]
         ports = {bus for pair in pairs for e in pair for bus in e.drives}
         crossed = sum(2 * _nodes(netlist, one.drives) for one, _ in pairs)
         return Price(settles, switches=crossed, stored_voltages=stored, stored_currents=_nodes(netlist, ports))
@@ -121,6 +190,18 @@ def price(name: str, netlist: Netlist, *, points: int = 4) -> Price:
         # two quadratures are summed at each weight's sink while the circle is gone round
         return Price(points + 1, stored_voltages=stored + 2 * _nodes(netlist, _terminals(netlist, "drives")))
     return Price(settles, stored_voltages=stored)
+
+
+def _adjoint_parts(netlist: Netlist) -> list[Element]:
+    """Elements of the adjoint network, its rails apart; the linearized circuit itself has as many."""
+    return [e for e in adjoint(netlist) if not isinstance(e, VSource)]
+
+
+def _feedback(outputs: int, states: int) -> dict[str, int]:
+    """Parts of a fixed array from the errors of some states to all others."""
+    buses = {"error": Bus((outputs,)), "others": Bus((states - outputs,))}
+    array = Crossbar("feedback", "error", "others", "feedback")
+    return _count(Netlist(buses, {}, {"feedback": np.ones((states - outputs, outputs))}), [array] if outputs else [])
 
 
 def _nodes(netlist: Netlist, buses: Iterable[str]) -> int:

@@ -1,26 +1,25 @@
-"""A system, its loss, and what estimators of any kind hand back: multipliers, or a gradient with its price."""
+"""One sample for the phases of a system, and what estimators hand back: multipliers, or a gradient with its price."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from analogep.ep.estimators import TWIN
 from analogep.errors import NetlistError
-from analogep.learning.cost import Cost
 from analogep.learning.phases import PhaseRun
-from analogep.learning.rule import Phase, Rule, Term, local_gradient
+from analogep.learning.rule import Phase, local_gradient
+from analogep.learning.system_phases import SystemPhases
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.element import GROUND
+from analogep.netlist.graph import Bus
 from analogep.simulate.circuit import Circuit
-from analogep.simulate.settle import SettleOptions, settle
 from analogep.simulate.system import System
-
-_READ = Rule("multipliers", (Term(1.0, Phase.FREE, Phase.TWIN),))
 
 
 class Multipliers(NamedTuple):
@@ -63,45 +62,49 @@ class Gradient(NamedTuple):
     stored: int | Array
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["x", "theta"], meta_fields=["system", "cost", "options"])
+@partial(jax.tree_util.register_dataclass, data_fields=["x", "theta", "v0", "rest"], meta_fields=["phases"])
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A system with inputs, conductances and a loss of its states.
+    """One sample for the phases of a system: its inputs, its conductances, and where it starts.
 
-    Inputs and conductances are the leaves of a pytree: estimators compile once for a system and its loss.
+    All but the phases are leaves of a pytree: estimators compile once for the phases.
 
     Parameters
     ----------
-    system : a Circuit, or another System.
-    cost : the loss, with its derivative written out.
+    phases : of the system with its loss; they say how everything settles.
     x : input voltages of one sample.
     theta : conductances (siemens); those that the system was built with when empty.
-    options : how phases settle.
+    v0 : where the free phase, or a run, starts (volts); states that it leaves out start from 0 V.
+    rest : the free phase, if it has been run already; None runs it.
     """
 
-    system: System
-    cost: Cost
+    phases: SystemPhases
     x: Voltages = field(default_factory=dict)
     theta: Parameters = field(default_factory=dict)
-    options: SettleOptions = field(default_factory=SettleOptions)
+    v0: Voltages = field(default_factory=dict)
+    rest: PhaseRun | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "theta", {**self.system.theta, **self.theta})
 
+    @property
+    def system(self) -> System:
+        """The system, which refuses reverse mode if it is a circuit."""
+        return self.phases.system
+
     @cached_property
     def free(self) -> PhaseRun:
-        """The free phase, from 0 V; it is kept, so read it before tracing a function that uses it."""
-        settled = settle(self.system, self.x, self.theta, options=self.options)
-        return PhaseRun(self.system.voltages(settled.v, self.x, self.theta), settled)
+        """The free phase. It is kept, but does not go into a jitted function with the task: pass `at_rest` there."""
+        return self.phases.free(self.x, self.theta, self.v0) if self.rest is None else self.rest
 
     @property
-    def unit(self) -> float:
-        """Current times voltage that stands for a unit of loss: one ampere unit times one volt unit."""
-        return self.system.scale.amperes * self.system.scale.volts
+    def at_rest(self) -> Task:
+        """The same task with its free phase run."""
+        return replace(self, rest=self.free)
 
     def loss(self, v: Voltages, theta: Parameters, sources: Voltages | None = None) -> Array:
         """The loss at state voltages `v`."""
-        return self.cost.loss(self.system.voltages(v, self.x, theta, 0.0, sources), self.x, theta)
+        return self.phases.cost.loss(self.system.voltages(v, self.x, theta, 0.0, sources), self.x, theta)
 
     def push(self, v: Voltages, theta: Parameters | None = None) -> Currents:
         """Current -dL/dv into every state (amperes), 0 where the loss does not look.
@@ -112,13 +115,7 @@ class Task:
             If the loss is of nodes that are no states.
         """
         theta = self.theta if theta is None else theta
-        force = self.cost.force(self.system.voltages(v, self.x, theta), self.x, theta)
-        for bus in force:
-            if bus not in self.system.states:
-                raise NetlistError(
-                    f"the loss is of {bus!r}, which follows ideally and is no state, so no current moves it; compile "
-                    "at level 'parasitic' or give it a Capacitor"
-                )
+        force = self.phases.force(self.system.voltages(v, self.x, theta), self.x, theta)
         return {
             name: jnp.asarray(force.get(name, 0.0)) + jnp.zeros(bus.shape) for name, bus in self.system.states.items()
         }
@@ -129,6 +126,14 @@ def pushed_by_weights(circuit: Circuit) -> tuple[str, ...]:
     rails = circuit.inputs()
     weighted = (bus for e in circuit.netlist if e.array is not None for bus in e.drives)
     return tuple(bus for bus in dict.fromkeys(weighted) if bus != GROUND and bus not in rails)
+
+
+def pushable(system: System) -> dict[str, Bus]:
+    """All nodes into which current may be pushed: the states, and driven buses that weights push into."""
+    buses = dict(system.states)
+    if isinstance(system, Circuit):
+        buses |= {bus: system.netlist.buses[bus] for bus in pushed_by_weights(system)}
+    return buses
 
 
 def weight_gradient(
@@ -158,4 +163,4 @@ def weight_gradient(
         Phase.TWIN: {**{bus: jnp.zeros(shape.shape) for bus, shape in circuit.netlist.buses.items()}, **lam},
     }
     scale = circuit.scale
-    return local_gradient(_READ, circuit.netlist, signals, 1.0, scale.amperes * scale.volts if unit is None else unit)
+    return local_gradient(TWIN, circuit.netlist, signals, 1.0, scale.amperes * scale.volts if unit is None else unit)

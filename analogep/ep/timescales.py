@@ -10,8 +10,6 @@ import jax.numpy as jnp
 
 from analogep.ep.task import Task, weight_gradient
 from analogep.errors import NetlistError
-from analogep.learning.phases import PhaseRun
-from analogep.learning.system_phases import SystemPhases
 from analogep.netlist._types import Array
 from analogep.simulate.circuit import Circuit
 
@@ -33,8 +31,8 @@ class Drift(NamedTuple):
     converged: Array
 
 
-def two_timescales(task: Task, steps: int, *, slowness: float, dt: float = 0.05, free: PhaseRun | None = None) -> Drift:
-    """Learn without phases: circuit, twin and weights all move at once, the weights `slowness` times slower.
+def two_timescales(task: Task, steps: int, *, slowness: float, dt: float = 0.05) -> Drift:
+    """Learn without phases: from the free state circuit, twin and weights all move at once, the weights slowest.
 
     C dv/dt = -i(v, theta), C dlambda/dt = -G(v)^T lambda - dL/dv, and slowness tau dw/dt = -dL/dw as lambda and v show
     it at the moment (w = theta / siemens). The weights follow gradient flow with an error of order 1 / slowness, as
@@ -45,7 +43,6 @@ def two_timescales(task: Task, steps: int, *, slowness: float, dt: float = 0.05,
     ----------
     steps, dt : Euler steps in units of tau.
     slowness : time constant of the weights in units of tau.
-    free : the state from which to start; the settled free phase by default. lambda starts at 0.
 
     Raises
     ------
@@ -62,20 +59,20 @@ def two_timescales(task: Task, steps: int, *, slowness: float, dt: float = 0.05,
         raise NetlistError(f"two timescales: {type(task.system).__name__} has no weights with terminals; compile it")
     if task.system.floating:
         raise NetlistError(f"two timescales: Capacitor {task.system.floating[0].name!r} joins two live nodes")
-    return _drift(task, task.free if free is None else free, steps, slowness, dt)
+    return _drift(task.at_rest, steps, slowness, dt)
 
 
 @partial(jax.jit, static_argnames=("steps",))
-def _drift(task: Task, free: PhaseRun, steps: int, slowness: float, dt: float) -> Drift:
-    system, x = task.system, task.x
+def _drift(task: Task, steps: int, slowness: float, dt: float) -> Drift:
+    system, x, free = task.system, task.x, task.free
     assert isinstance(system, Circuit)
-    phases, scale = SystemPhases(system, task.cost), system.scale
+    scale = system.scale
 
     def step(state: tuple, _: None) -> tuple[tuple, tuple[Array, Array]]:
         v, lam, theta = state
         leaving = system.current(v, x, theta)
         seen = (task.loss(v, theta), system.residual(system.pack(leaving), system.pack(v)))
-        back, push = phases.transposed(v, lam, x, theta), task.push(v, theta)
+        back, push = task.phases.transposed(v, lam, x, theta), task.push(v, theta)
         gradient = weight_gradient(system, system.voltages(v, x, theta), lam)
 
         def moved(at: dict[str, Array], current: dict[str, Array]) -> dict[str, Array]:

@@ -6,6 +6,7 @@ Steps are Euler's on C dv/dt = -i. Quantities are dimensionless: u = v / volts, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -42,20 +43,60 @@ Slope = Callable[[Array, Array, Array], Array]
 """State, weights and influence -> gradient of the loss there [weights]."""
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["task", "dt", "when"], meta_fields=["steps"])
+@dataclass(frozen=True, eq=False)
 class Run:
-    """A run from `v0` in dimensionless vectors, on which influences are carried forward."""
+    """A task over a finite time, whether or not it comes to rest: Euler steps from where the task starts.
 
-    def __init__(self, task: Task, steps: int, dt: float, v0: Voltages | None, when: Array | None) -> None:
-        scale, system = task.system.scale, task.system
-        self.task, self.steps = task, steps
-        self.w, self.unravel = ravel_pytree({name: jnp.asarray(g) / scale.siemens for name, g in task.theta.items()})
-        start = system.zeros() | dict(v0 or {})
-        self.start = system.pack({name: jnp.asarray(v) for name, v in start.items()}) / scale.volts
-        self.when = jnp.zeros(steps).at[-1].set(1.0) if when is None else jnp.asarray(when, float)
-        if self.when.shape != (steps,):
-            raise ValueError(f"`when` weighs the loss after each of {steps} steps; got shape {self.when.shape}")
-        step = euler(system, task.x, dt)
-        self.step = lambda u, w: step(u, self.unravel(w))
+    Its vectors are dimensionless: influences are carried forward on them.
+
+    Parameters
+    ----------
+    task : it starts at `task.v0`, 0 V by default.
+    steps : number of steps.
+    dt : in units of tau.
+    when : weight of the loss after each step [steps]; by default the loss is read at the end only.
+    """
+
+    task: Task
+    steps: int
+    dt: float | Array = 0.1
+    when: Array | None = None
+
+    @property
+    def reads(self) -> Array:
+        """Weight of the loss after each step.
+
+        Raises
+        ------
+        ValueError
+            If `when` has another length than the run.
+        """
+        reads = jnp.zeros(self.steps).at[-1].set(1.0) if self.when is None else jnp.asarray(self.when, float)
+        if reads.shape != (self.steps,):
+            raise ValueError(f"`when` weighs the loss after each of {self.steps} steps; got shape {reads.shape}")
+        return reads
+
+    @property
+    def start(self) -> Array:
+        """The state at first."""
+        system = self.task.system
+        v0 = system.zeros() | dict(self.task.v0)
+        return system.pack({name: jnp.asarray(v) for name, v in v0.items()}) / system.scale.volts
+
+    @property
+    def w(self) -> Array:
+        """All weights."""
+        siemens = self.task.system.scale.siemens
+        return ravel_pytree({name: jnp.asarray(g) / siemens for name, g in self.task.theta.items()})[0]
+
+    def unravel(self, w: Array) -> dict[str, Array]:
+        """Array name -> its part of a vector like `w`."""
+        return ravel_pytree(dict(self.task.theta))[1](w)
+
+    def step(self, u: Array, w: Array) -> Array:
+        """The state after one step."""
+        return euler(self.task.system, self.task.x, self.dt)(u, self.unravel(w))
 
     def volts(self, u: Array) -> dict[str, Array]:
         """State voltages."""
@@ -88,49 +129,38 @@ class Run:
 
 def accumulate(run: Run, carry: Carry, slope: Slope, stored: int) -> Gradient:
     """Step the state and an influence [weights, states] together, and add up the loss's slopes where it is read."""
+    start, w = run.start, run.w
 
     def step(state: tuple, when: Array) -> tuple[tuple, None]:
         u, influence, total, loss = state
-        influence = carry(u, run.w, influence)
-        u = run.step(u, run.w)
-        now = jax.lax.cond(when != 0, slope, lambda u, w, p: jnp.zeros_like(w), u, run.w, influence)
-        return (u, influence, total + when * now, loss + when * run.loss(u, run.w)), None
+        influence = carry(u, w, influence)
+        u = run.step(u, w)
+        now = jax.lax.cond(when != 0, slope, lambda u, w, p: jnp.zeros_like(w), u, w, influence)
+        return (u, influence, total + when * now, loss + when * run.loss(u, w)), None
 
-    nothing = jnp.zeros((run.w.size, run.start.size))
-    begin = (run.start, nothing, jnp.zeros_like(run.w), jnp.zeros(()))
-    (end, _, total, loss), _ = jax.lax.scan(step, begin, run.when)
+    begin = (start, jnp.zeros((w.size, start.size)), jnp.zeros_like(w), jnp.zeros(()))
+    (end, _, total, loss), _ = jax.lax.scan(step, begin, run.reads)
     return run.gradient(total, loss, end, stored)
 
 
-def rtrl(task: Task, steps: int, *, dt: float = 0.1, v0: Voltages | None = None, when: Array | None = None) -> Gradient:
-    """Exact gradient of a run of `steps` Euler steps, by real-time recurrent learning.
+@jax.jit
+def rtrl(run: Run) -> Gradient:
+    """Exact gradient of a run, by real-time recurrent learning.
 
     The influence of every weight on every state, du/dw, is carried forward with the state; the result equals
     backpropagation through the same steps, needs no way back in time, and is ready at every step. The price is n p
     stored numbers (n states, p weights), n^2 p products a step, and that every state learns of every weight: nothing
     about it is local. No settles, no variance, no bias with respect to the finite time.
 
-    Parameters
-    ----------
-    dt : in units of tau.
-    v0 : start; 0 V by default.
-    when : weight of the loss after each step [steps]; by default the loss is read at the end only.
-
     Raises
     ------
     ValueError
-        If `when` has another length than the run.
+        If `run.when` has another length than the run.
 
     Reference
     ---------
     Williams and Zipser 1989, "A learning algorithm for continually running fully recurrent neural networks".
     """
-    return _rtrl(task, steps, dt, v0, when)
-
-
-@partial(jax.jit, static_argnames=("steps",))
-def _rtrl(task: Task, steps: int, dt: float, v0: Voltages | None, when: Array | None) -> Gradient:
-    run = Run(task, steps, dt, v0, when)
     directions = jnp.eye(run.w.size)
 
     def carry(u: Array, w: Array, influence: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from analogep.learning.altered import Injection
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.simulate.linear import Solve
 from analogep.simulate.system import System
@@ -44,7 +45,7 @@ class Doubled(System):
         """Both copies at the same voltages."""
         return {bus + sign: v[bus] for sign in (PLUS, MINUS) for bus in v}
 
-    def split(self, nudge: Callable[[Voltages], Currents]) -> Callable[[Voltages], Currents]:
+    def split(self, nudge: Injection) -> Injection:
         """A nudge of the system, given half to one copy and half, with the other sign, to the other."""
 
         def inject(v: Voltages) -> Currents:

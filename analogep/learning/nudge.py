@@ -20,20 +20,21 @@ TARGET, WEIGHT, BETA, ERROR = "target", "weight", "beta", "error"
 """Buses of the nudge: three input rails, and e = beta w (y - p)."""
 
 
-def with_nudge(compiled: Compiled, *, return_path: bool) -> Netlist:
+def with_nudge(compiled: Compiled, *, return_path: bool, held: bool = False) -> Netlist:
     """The compiled circuit with its output nudge; at beta = 0 it is the free circuit.
 
-    The current -beta dL/dv enters the logit nodes. At `parasitic` the prediction p is the live one; at `ideal` the
-    logits have no dynamics in which to close that loop, so p is held at its free value on a rail. A one-way readout
-    keeps the nudge from the states, so `return_path` drives the readout array from its columns as well and passes the
-    result through the final layer norm's Jacobian: the force -beta dL/dz of equilibrium propagation.
+    The current -beta dL/dv enters the logit nodes. Above `ideal` the prediction p is the live one; at `ideal` the
+    logits have no dynamics in which to close that loop, so p is held at its free value on a rail. `held` does so at any
+    level: a nudge out of a converter must be held, for a staircase of a live p may have no fixed point. A one-way
+    readout keeps the nudge from the states, so `return_path` drives the readout array from its columns as well and
+    passes the result through the final layer norm's Jacobian: the force -beta dL/dz of equilibrium propagation.
     """
     model, scale = compiled.model, compiled.scale
     unit = {"siemens": scale.siemens, "volts": scale.volts}
     ideal = Stages("ideal", scale)  # the nudge is an instrument, not part of the circuit that settles
     symbols = (model.tokens, model.vocabulary)
     buses = {TARGET: Bus(symbols), WEIGHT: Bus((model.tokens,)), BETA: Bus(), ERROR: Bus(symbols)}
-    prediction = PREDICTION if compiled.level == "parasitic" else HELD + PREDICTION
+    prediction = HELD + PREDICTION if held or compiled.level == "ideal" else PREDICTION
     if prediction not in compiled.netlist.buses:
         buses[prediction] = Bus(symbols)
     inputs = [bus for bus in (TARGET, WEIGHT, BETA, prediction) if bus in buses]

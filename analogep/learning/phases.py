@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from analogep.compile.transformer import LOGITS, PREDICTION, Compiled
+from analogep.learning.altered import Injected, correction
 from analogep.learning.nudge import BETA, with_nudge
 from analogep.learning.reversal import hold, reversed_network
 from analogep.learning.rule import Phase
@@ -26,38 +27,9 @@ from analogep.netlist.graph import Netlist
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.linear import linear_response
 from analogep.simulate.settle import Settled, SettleOptions, settle_near
-from analogep.simulate.system import System
+from analogep.technology.converters import Converter
 
 Tree = TypeVar("Tree")
-
-
-class Injected(System):
-    """A system with extra currents into its states that depend on their voltages."""
-
-    def __init__(self, base: System, inject: Callable[[Voltages], Currents]) -> None:
-        self.base, self.inject = base, inject
-        self.states, self.capacitance = base.states, base.capacitance
-        self.theta, self.scale = base.theta, base.scale
-
-    def current(
-        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
-    ) -> Currents:
-        leaving, pushed = self.base.current(v, x, theta, t, sources), self.inject(v)
-        return {bus: leaving[bus] - pushed.get(bus, 0.0) for bus in self.states}
-
-    def rate(
-        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
-    ) -> Currents:
-        # by the base, which knows its capacitors between live nodes
-        pushed = dict(self.inject(v))
-        for bus, current in (sources or {}).items():
-            pushed[bus] = pushed.get(bus, 0.0) + current
-        return self.base.rate(v, x, theta, t, pushed)
-
-    def voltages(
-        self, v: Voltages, x: Voltages, theta: Parameters, t: Array | float = 0.0, sources: Voltages | None = None
-    ) -> dict[str, Array]:
-        return self.base.voltages(v, x, theta, t, sources)
 
 
 class PhaseRun(NamedTuple):
@@ -79,10 +51,15 @@ class CircuitPhases:
     ----------
     compiled : the circuit.
     options : how every phase settles.
+    nudge_bits : of the converter that makes the nudge beta w (y - p), full scale beta w; p is then held at its free
+        value. None is an analog nudge, which follows p above `ideal`.
     """
 
-    def __init__(self, compiled: Compiled, options: SettleOptions | None = None) -> None:
+    def __init__(
+        self, compiled: Compiled, options: SettleOptions | None = None, *, nudge_bits: int | None = None
+    ) -> None:
         self.compiled, self.options = compiled, options or SettleOptions()
+        self.nudge_dac = None if nudge_bits is None else Converter(nudge_bits, compiled.scale.volts)
         self.scale = compiled.scale
         self.circuit = self._build(compiled.netlist)
 
@@ -92,12 +69,12 @@ class CircuitPhases:
     @cached_property
     def nudged_circuit(self) -> Circuit:
         """The circuit with nudge and return path."""
-        return self._build(with_nudge(self.compiled, return_path=True))
+        return self._build(self.return_netlist)
 
     @cached_property
     def output_nudged_circuit(self) -> Circuit:
         """The circuit with the nudge at the logits only."""
-        return self._build(with_nudge(self.compiled, return_path=False))
+        return self._build(with_nudge(self.compiled, return_path=False, held=self.nudge_dac is not None))
 
     @cached_property
     def twin_circuit(self) -> Circuit:
@@ -122,12 +99,12 @@ class CircuitPhases:
     @cached_property
     def return_netlist(self) -> Netlist:
         """The circuit with the return paths of the nudge, on which energies are contrasted."""
-        return with_nudge(self.compiled, return_path=True)
+        return with_nudge(self.compiled, return_path=True, held=self.nudge_dac is not None)
 
     @property
     def supported(self) -> frozenset[Phase]:
         """Phases that this circuit can run; at `ideal` the correction reads lambda at the states alone."""
-        corrected = {Phase.CORRECTED_PLUS, Phase.CORRECTED_MINUS} if self.compiled.level == "parasitic" else set()
+        corrected = {Phase.CORRECTED_PLUS, Phase.CORRECTED_MINUS} if self.compiled.level != "ideal" else set()
         nudged = {Phase.FREE, Phase.NUDGED_PLUS, Phase.NUDGED_MINUS}
         return frozenset(nudged | corrected | {Phase.TWIN, Phase.REVERSED_PLUS, Phase.REVERSED_MINUS})
 
@@ -156,13 +133,7 @@ class CircuitPhases:
     ) -> PhaseRun:
         """Settle with the nudge and the injected current +2 A (v - v*), built from the circuit and its adjoint."""
         rest, held = free.settled.v, self.held(free)
-
-        def inject(v: Voltages) -> Currents:
-            away = {bus: v[bus] - rest[bus] for bus in rest}
-            forward = jax.jvp(lambda at: self.circuit.current(at, x, theta), (rest,), (away,))[1]
-            transposed = self.transposed_circuit.current(away, held, theta)
-            return {bus: forward[bus] - transposed[bus] for bus in rest}
-
+        inject = correction(self.circuit, rest, x, theta, adjoint=self.transposed_circuit, held=held)
         nudged = self.nudged_inputs(free, x, beta)
         near = linear_response(self.transposed_circuit, jax.tree.map(jnp.zeros_like, rest), held, theta)
         # the nudge enters where the adjoint equations have it: at the logits if they are states, else at z
@@ -195,7 +166,10 @@ class CircuitPhases:
 
     def nudged_inputs(self, free: PhaseRun, x: Voltages, beta: Array | float) -> dict[str, Array]:
         """Rails of a nudged circuit."""
-        return {**x, BETA: jnp.asarray(beta * self.scale.volts), HELD + PREDICTION: free.voltages[PREDICTION]}
+        prediction = free.voltages[PREDICTION]
+        if self.nudge_dac is not None:  # targets are 0 or full scale, so this rounds y - p itself
+            prediction = self.nudge_dac.codes(prediction) * self.nudge_dac.step
+        return {**x, BETA: jnp.asarray(beta * self.scale.volts), HELD + PREDICTION: prediction}
 
     def output_push(self, free: PhaseRun, x: Voltages, theta: Parameters) -> Currents:
         """Current w (y - p) into the logits at the free state, at beta = 1."""
@@ -203,9 +177,16 @@ class CircuitPhases:
         error = self.output_nudged_circuit.voltages(free.settled.v, at, theta)["error"]
         return {LOGITS: self.scale.siemens * error}
 
-    def run(self, x: Voltages, theta: Parameters, phases: frozenset[Phase], beta: float) -> dict[Phase, PhaseRun]:
-        """Run the free phase and those of `phases` for a batch of inputs (leading axis of x: samples)."""
-        free = over_samples(self.free, (x,), theta)
+    def run(
+        self, x: Voltages, theta: Parameters, phases: frozenset[Phase], beta: float, *, free: PhaseRun | None = None
+    ) -> dict[Phase, PhaseRun]:
+        """Run the free phase and those of `phases` for a batch of inputs (leading axis of x: samples).
+
+        Parameters
+        ----------
+        free : a free phase that was run before, perhaps when the conductances were others.
+        """
+        free = over_samples(self.free, (x,), theta) if free is None else free
         runs = {Phase.FREE: free}
         near = nudge_options(self.options, beta)
         programs: Iterable[tuple[Callable, Phase, float]] = (

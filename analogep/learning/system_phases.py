@@ -16,16 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from analogep.errors import NetlistError
-from analogep.learning.altered import Clamped, Linear
+from analogep.learning.adjoints import Adjoints
+from analogep.learning.altered import Clamped, Injected, Injection, Linear, correction
 from analogep.learning.cost import Cost, Quadratic
-from analogep.learning.doubled import MINUS, PLUS, Doubled
+from analogep.learning.doubled import MINUS, PLUS
 from analogep.learning.holomorphic import fourier_coefficient
-from analogep.learning.phases import Injected, PhaseRun, Tree, nudge_options, over_samples
-from analogep.learning.reversal import flipped, hold, reversed_network
+from analogep.learning.phases import PhaseRun, Tree, nudge_options, over_samples
+from analogep.learning.reversal import flipped, hold
 from analogep.learning.rule import Phase
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
-from analogep.netlist.adjoint import adjoint
-from analogep.netlist.element import HELD
 from analogep.netlist.graph import Netlist
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.linear import Solve, linear_response
@@ -35,7 +34,7 @@ from analogep.simulate.system import System
 Pair = tuple[PhaseRun, PhaseRun]
 
 
-class SystemPhases:
+class SystemPhases(Adjoints):
     """The phases of a system with a loss, all forward-only.
 
     Parameters
@@ -59,10 +58,8 @@ class SystemPhases:
         *,
         points: int = 4,
     ) -> None:
-        if isinstance(system, Circuit):
-            system = Circuit(system.netlist, system.scale, forward_only=True)
-        self.system, self.cost, self.options = system, cost, options or SettleOptions()
-        self.points = points
+        super().__init__(system)
+        self.cost, self.options, self.points = cost, options or SettleOptions(), points
 
     @property
     def netlist(self) -> Netlist:
@@ -104,57 +101,14 @@ class SystemPhases:
             missing |= at_states | {Phase.CORRECTED_MINUS, Phase.DYADIC_MINUS}
         return frozenset(set(Phase) - missing)
 
-    # What the phases are made of
-
-    def _circuit(self, what: str) -> Circuit:
-        if not isinstance(self.system, Circuit):
-            raise NetlistError(
-                f"{what}: {type(self.system).__name__} is no circuit; compile it, or read `displacement` of its states"
-            )
-        return self.system
-
-    def _built(self, netlist: Netlist) -> Circuit:
-        return Circuit(netlist, self.system.scale, forward_only=True)
-
-    @cached_property
-    def transposed_circuit(self) -> Circuit:
-        """The whole adjoint network of a circuit."""
-        return self._built(adjoint(self._circuit("adjoint network").netlist))
-
-    @cached_property
-    def reversed_circuit(self) -> Circuit:
-        """The circuit with every one-way coupling turned round."""
-        return self._built(reversed_network(self._circuit("reversed couplings").netlist))
-
-    @cached_property
-    def flipped_circuit(self) -> Circuit:
-        """The circuit with its gyrators flipped."""
-        return self._built(flipped(self._circuit("flipped gyrators").netlist))
-
-    def held(self, voltages: Voltages) -> dict[str, Array]:
-        """Operating-point voltages on the held rails of an adjoint network."""
-        return {HELD + bus: value for bus, value in voltages.items()}
-
-    def adjoint_system(self, free: PhaseRun, x: Voltages, theta: Parameters) -> tuple[System, dict[str, Array]]:
-        """The adjoint about the free state, and its inputs: a network of its own, or a dense transpose."""
-        if isinstance(self.system, Circuit):
-            return self.transposed_circuit, self.held(free.voltages)
-        return Linear(self.system, self.system.conductance(free.settled.v, x, theta).T), {}
-
-    def transposed(self, at: Voltages, w: Voltages, x: Voltages, theta: Parameters) -> Currents:
-        """G^T w about the live state `at`, by the adjoint network or by a dense transpose."""
-        if isinstance(self.system, Circuit):
-            held = self.held(self.system.voltages(at, x, theta))
-            return self.transposed_circuit.current(w, held, theta)
-        matrix = self.system.conductance(at, x, theta)
-        return self.system.unflatten(matrix.T @ self.system.flatten(w))
-
-    def doubled(self) -> Doubled:
-        """The two coupled copies of the DYADIC phase."""
-        return Doubled(self.system, self.transposed)
-
     def force(self, v: Voltages, x: Voltages, theta: Parameters) -> Currents:
-        """Nudging currents into the states at beta = 1."""
+        """Nudging currents into the states at beta = 1; `v` holds the voltages of the states, or of all buses.
+
+        Raises
+        ------
+        NetlistError
+            If the loss is of nodes that are no states.
+        """
         pushed = self.cost.force(v, x, theta)
         if strangers := sorted(set(pushed) - set(self.system.states)):
             raise NetlistError(
@@ -163,22 +117,19 @@ class SystemPhases:
             )
         return pushed
 
-    def nudge(self, x: Voltages, theta: Parameters, beta: Array | float) -> Callable[[Voltages], Currents]:
+    def nudge(self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array | float) -> Injection:
         """States -> nudging currents at the strength beta."""
+        self.force(free.voltages, x, theta)  # a loss of other nodes than states is refused here, where all are known
         return lambda v: {bus: beta * i for bus, i in self.force(v, x, theta).items()}
 
-    def corrected_nudge(
-        self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array | float
-    ) -> Callable[[Voltages], Currents]:
-        """-beta dL/dv + 2 A (v - v*) as a function of the states v, A that of the free state v*."""
-        rest, (turned, held) = free.settled.v, self.adjoint_system(free, x, theta)
-        along = jax.linearize(lambda at: self.system.current(at, x, theta), rest)[1]
-        nudge = self.nudge(x, theta, beta)
+    def corrected_nudge(self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array | float) -> Injection:
+        """States -> nudging currents and 2 A (v - v*), A that of the free state v*."""
+        (adjoint, held), nudge = self.adjoint_system(free, x, theta), self.nudge(free, x, theta, beta)
+        more = correction(self.system, free.settled.v, x, theta, adjoint=adjoint, held=held)
 
         def inject(v: Voltages) -> Currents:
-            away = {bus: v[bus] - rest[bus] for bus in rest}
-            forward, back, pushed = along(away), turned.current(away, held, theta), nudge(v)
-            return {bus: pushed.get(bus, 0.0) + forward[bus] - back[bus] for bus in rest}
+            pushed, corrected = nudge(v), more(v)
+            return {bus: pushed.get(bus, 0.0) + corrected[bus] for bus in corrected}
 
         return inject
 
@@ -188,7 +139,7 @@ class SystemPhases:
         free: PhaseRun,
         inputs: Voltages,
         theta: Parameters,
-        nudge: Callable[[Voltages], Currents],
+        nudge: Injection,
         options: SettleOptions,
         *,
         inverse: Solve | None = None,
@@ -211,7 +162,7 @@ class SystemPhases:
     def nudged(self, free: PhaseRun, x: Voltages, theta: Parameters, beta: Array, options: SettleOptions) -> PhaseRun:
         """Settle with -beta dL/dv injected."""
         near = linear_response(self.system, free.settled.v, x, theta)
-        return self._settle_nudged(self.system, free, x, theta, self.nudge(x, theta, beta), options, inverse=near)
+        return self._settle_nudged(self.system, free, x, theta, self.nudge(free, x, theta, beta), options, inverse=near)
 
     @partial(jax.jit, static_argnames=("self", "options"))
     def corrected(
@@ -227,7 +178,7 @@ class SystemPhases:
     def twin(self, free: PhaseRun, x: Voltages, theta: Parameters) -> PhaseRun:
         """Settle the adjoint with -dL/dv injected; it is linear, so beta is 1."""
         turned, held = self.adjoint_system(free, x, theta)
-        pushed = self.force(free.settled.v, x, theta)
+        pushed = self.force(free.voltages, x, theta)
         settled = settle_near(turned, held, theta, sources=pushed, options=self.options)
         return PhaseRun(turned.voltages(settled.v, held, theta, 0.0, pushed), settled)
 
@@ -242,7 +193,7 @@ class SystemPhases:
         flip: bool = False,
     ) -> PhaseRun:
         """Settle with one-way couplings reversed (or gyrators flipped) about the held v*, and -beta dL/dv injected."""
-        rest, inject = free.settled.v, self.nudge(x, theta, beta)
+        rest, inject = free.settled.v, self.nudge(free, x, theta, beta)
         if not isinstance(self.system, Circuit) and not flip:
             base: System = Linear(self.system, self.system.conductance(rest, x, theta).T, rest)
             near = linear_response(base, rest, x, theta)
@@ -260,7 +211,7 @@ class SystemPhases:
         turned, held = self.adjoint_system(free, x, theta)
         along = linear_response(self.system, rest, x, theta)
         back = linear_response(turned, jax.tree.map(jnp.zeros_like, rest), held, theta)
-        system = Injected(pair, pair.split(self.nudge(x, theta, beta)))
+        system = Injected(pair, pair.split(self.nudge(free, x, theta, beta)))
         settled = settle_near(system, x, theta, v0=pair.twice(rest), inverse=pair.inverse(along, back), options=options)
         up, down = (pair.copy(settled.v, sign) for sign in (PLUS, MINUS))
         return (
@@ -276,7 +227,7 @@ class SystemPhases:
         return PhaseRun(
             *fourier_coefficient(
                 self.system,
-                lambda v: self.force(v, x, theta),
+                self.nudge(free, x, theta, 1.0),
                 free.settled.v,
                 x,
                 theta,

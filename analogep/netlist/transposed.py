@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,13 @@ class Transposed(Element):
     @property
     def drives(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.of.reads))
+
+    @property
+    def numbers(self) -> Mapping[str, Any]:
+        return self.of.numbers
+
+    def with_numbers(self, numbers: Mapping[str, Array]) -> Element:
+        return replace(self, of=self.of.with_numbers(numbers))
 
     def currents(self, v: Voltages, theta: Parameters, t: Array | float) -> Currents:
         held = {bus: v[HELD + bus] for bus in self.held}

@@ -82,7 +82,7 @@ class Evaluation:
 
     def load(self, bus: str, theta: Parameters) -> Array | float:
         """Conductance to ground of a bus (siemens)."""
-        return sum((element.conductance(theta) for element in self.shunts.get(bus, ())), start=0.0)
+        return sum((element.given(theta).conductance(theta) for element in self.shunts.get(bus, ())), start=0.0)
 
     def __call__(
         self,
@@ -110,9 +110,10 @@ class Evaluation:
                     inflow = pushed.get(step, 0.0) - leaving.pop(step, 0.0)
                     v[step] = jnp.broadcast_to(stage(step, inflow, self.load(step, theta)), self.shapes[step])
                 continue
-            for bus in step.forces:
-                v[bus] = jnp.broadcast_to(step.forced(v, theta, t), self.shapes[bus])
-            for bus, current in step.currents(v, theta, t).items():
+            element = step.given(theta)
+            for bus in element.forces:
+                v[bus] = jnp.broadcast_to(element.forced(v, theta, t), self.shapes[bus])
+            for bus, current in element.currents(v, theta, t).items():
                 leaving[bus] = leaving[bus] + current if bus in leaving else current
         out = {}
         for bus in self.unknowns:
@@ -137,6 +138,9 @@ def _check_coupling(capacitor: Capacitor, fixed: Mapping[str, Element]) -> None:
 
 class Circuit(System):
     """A flat netlist as a System. Buses with capacitors are states; input rails may be set at run time.
+
+    Beside the programmable arrays theta may hold `numbers` of elements, which then take the place of those that the
+    circuit was built with: circuits that differ in numbers only share one compiled program.
 
     Parameters
     ----------
@@ -166,6 +170,7 @@ class Circuit(System):
                 stored[bus] = stored.get(bus, np.zeros(netlist.shape(bus))) + full
         self.capacitance = {bus: stored[bus] for bus in netlist.buses if bus in stored and bus not in fixed}
         self.states = {bus: netlist.buses[bus] for bus in self.capacitance}
+        self.forward_only = forward_only
         self._barrier = forward_only_barrier if forward_only else _no_barrier
         self._evaluate = self._evaluation(self.states)
 
@@ -281,12 +286,27 @@ class Circuit(System):
         kept = {e.name: e for e in self.netlist if acting.issuperset({*e.terminals.values()} - {GROUND})}
         buses = {name: bus for name, bus in self.netlist.buses.items() if name in acting}
         netlist = replace(self.netlist, buses=buses, elements=kept)
-        return Circuit(netlist, self.scale, forward_only=self._barrier is forward_only_barrier)
+        return Circuit(netlist, self.scale, forward_only=self.forward_only)
 
     @cached_property
     def has_corners(self) -> bool:
         """Whether a source's waveform has corners in time."""
         return any(isinstance(getattr(e, "value", None), Pulse | PWL) for e in self.netlist)
+
+    @property
+    def numbers(self) -> dict[str, Array]:
+        """Numbers of its elements that theta may hold, as `element.field`; capacitances and sources are fixed.
+
+        One that is the same at all nodes of a bus is a scalar.
+        """
+        found = {}
+        for element in self.netlist:
+            if not isinstance(element, Capacitor | VSource):
+                for field, value in element.numbers.items():
+                    value = np.asarray(value, float)
+                    same = value.size and np.all(value == value.flat[0])
+                    found[f"{element.name}.{field}"] = value.flat[0] if same else value
+        return found
 
     def inputs(self) -> Mapping[str, VSource]:
         """Input rails by bus name."""
