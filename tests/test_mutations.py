@@ -44,6 +44,12 @@ MUTATIONS = {
         "total[name] = total.get(name, 0.0) - term.sign * product",
         ["test_rules.py::test_a_crossbar_sums_outer_products_over_its_copies"],
     ),
+    "condensation: sign of what a token adds": (
+        "diagnostics/condensation.py",
+        "touched[first] : touched[-1] + 1] -= part",
+        "touched[first] : touched[-1] + 1] += part",
+        ["test_condensation.py::test_what_joins_lanes_is_the_smallest_cover"],
+    ),
     "noise: the network instead of its adjoint": (
         "simulate/nodal/small_signal.py",
         "lam = nodal.pattern.transposed_solve(",

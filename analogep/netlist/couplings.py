@@ -48,6 +48,7 @@ def couplings(element: Element, v: Voltages, theta: Parameters) -> Iterator[Coup
     The element's own `couplings` where it has some. Else by forward mode, with one probe for each node of the trailing
     axes within which it `mixes`; an element that says nothing of itself is probed node by node.
     """
+    element = element.given(theta)
     own = getattr(element, "couplings", None)
     if own is not None:
         yield from own(v)
