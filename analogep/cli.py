@@ -340,6 +340,66 @@ def sweep(
 
 
 @app.command()
+def feasibility(
+    spec: SpecFile = None,
+    sets: Set = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Where to draw the error budget; .pdf, .svg.")
+    ] = None,
+) -> None:
+    """Would hardware do it: costs, error budget, and a verdict on the limits of [feasibility]. Exit 1 if one fails."""
+    run = Run(spec, sets, as_json)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # many small solves, which threads only slow down
+    from analogep.verbs import feasibility as assess
+
+    with stderr.status("settling, counting and sharing out errors"):
+        found = assess(run.spec)
+    result = found.to_dict()
+    if plot is not None:
+        from analogep.plot.budget import save
+
+        save(result["budget"], plot)
+        result = {**result, "plot": str(plot)}
+        stderr.print(f"wrote {plot}")
+    run.finish(result, _feasibility_tables(result), output)
+    if not found.verdict.passed:
+        raise typer.Exit(1)
+
+
+def _feasibility_tables(result: Mapping[str, Any]) -> list[Table]:
+    """Verdict, error budget, costs and capacitor for people."""
+    checks = [
+        [name, f"{c['value']:.3g} {c['unit']}", f"{c['relation']} {c['limit']:.3g}", f"{c['margin']:+.0%}",
+         "pass" if c["passed"] else "FAIL", c["reason"]]
+        for name, c in result["specs"].items()
+    ]  # fmt: skip
+    angle, loss = (result["budget"][measure] for measure in ("angle", "loss"))
+    effects = []
+    for name, row in angle["effects"].items():
+        other = loss["effects"][name]
+        shares = [f"{each['share']:.2g} ± {each['error']:.1g}" for each in (row, other)]
+        effects.append([name, f"{row['alone']:.2g}", shares[0], f"{other['alone']:.2g}", shares[1]])
+    effects.append(["all", "", f"{angle['total']:.3g}", "", f"{loss['total']:.3g}"])
+    costs = [
+        [name.replace("_", " "), f"{entry['value']:.3g} {entry['unit']}", entry["source"]]
+        for name, entry in result["costs"].items()
+        if name != "left_out"
+    ]
+    binding, capacitor = result["binding"]["spec"], result["smallest_capacitor"]
+    tables = [
+        _table(f"{result['verdict']}: {binding} binds", ["limit", "found", "wanted", "margin", "", "why"], checks),
+        _table("error budget", ["effect", "1 - cos alone", "share", "loss alone", "share"], effects),
+        _table("costs", ["quantity", "value", "source"], costs),
+    ]
+    if capacitor is not None:
+        size = "none" if capacitor["farads"] is None else f"{capacitor['farads']:.3g} F"
+        tables.append(_table("smallest safe damping capacitor", ["farads", "why"], [[size, capacitor["reason"]]]))
+    return tables
+
+
+@app.command()
 def demo(sets: Set = None, output: Output = None, as_json: AsJson = False) -> None:
     """The main job on real text, end to end, with an HTML report."""
     run = Run(None, sets, as_json)

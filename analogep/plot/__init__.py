@@ -2,26 +2,32 @@
 
 from analogep.plot import (
     analysis,
+    budget,
     circuit,
     exponents,
     fidelity,
     learning,
     power,
     pseudospectra,
+    repeats,
     response,
     stability,
+    sweep,
     waveforms,
 )
 
 __all__ = [
     "analysis",
+    "budget",
     "circuit",
     "exponents",
     "fidelity",
     "learning",
     "power",
     "pseudospectra",
+    "repeats",
     "response",
     "stability",
+    "sweep",
     "waveforms",
 ]

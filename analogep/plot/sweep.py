@@ -1,0 +1,165 @@
+"""Sweeps: a heat map over two axes, lines over one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+
+from analogep.errors import DataError
+from analogep.files import whole_file
+from analogep.plot.style import BLUE, INK, LABEL, SMALL, VERMILION, describe, dressed, warn
+
+BESIDE = ("status", "error", "seconds")
+"""Variables of a sweep that are no measurements."""
+_SYMBOLS = {"rho_sinv_a": "$\\rho(S^{-1}A)$"}
+DECADES = 2.0
+"""Positive values over more than these decades are drawn on a logarithmic scale."""
+
+
+def line(dataset: xr.Dataset, name: str, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """A number over the one axis of a sweep.
+
+    Parameters
+    ----------
+    dataset : of a sweep.
+    name : variable.
+    ax : axes to draw in; a new figure when None.
+    title : heading; the variable's name when None.
+
+    Raises
+    ------
+    DataError
+        If the sweep has not one axis.
+    """
+    values = _measured(dataset, name, 1)
+    ax = dressed(ax, (6.4, 3.8))
+    places, labels, key = _places(dataset, str(values.dims[0]))
+    finite = np.isfinite(values.values)
+    ax.plot(places[finite], values.values[finite], color=BLUE, linewidth=1.4, marker="o", markersize=3.5)
+    if labels is not None:
+        ax.set_xticks(places, labels, fontsize=SMALL)
+    elif _spread(places):
+        ax.set_xscale("log")
+    if finite.any() and _spread(values.values[finite]):
+        ax.set_yscale("log")
+    describe(ax, key, _with_unit(name, values.attrs.get("units", "1")), title or _words(name))
+    if not finite.all():
+        warn(ax, f"no finite value at {np.sum(~finite)} of {finite.size} points")
+    return ax
+
+
+def heat_map(dataset: xr.Dataset, name: str, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """A number over the two axes of a sweep, a cell for each point; points without a value are crossed.
+
+    Parameters
+    ----------
+    dataset : of a sweep.
+    name : variable.
+    ax : axes to draw in; a new figure when None.
+    title : heading; the variable's name when None.
+
+    Raises
+    ------
+    DataError
+        If the sweep has not two axes.
+    """
+    values = _measured(dataset, name, 2)
+    ax = dressed(ax, (6.6, 4.6))
+    ax.grid(False)
+    down, across = (str(dim) for dim in values.dims)
+    grid = values.values
+    finite = np.isfinite(grid)
+    image = ax.imshow(np.where(finite, grid, np.nan), origin="lower", aspect="auto", norm=_norm(grid[finite]))
+    rows, columns = np.nonzero(~finite)
+    ax.plot(columns, rows, "x", color=VERMILION, markersize=5, clip_on=False)
+    keys = [_ticks(ax, axis, dataset, dim) for axis, dim in (("x", across), ("y", down))]
+    describe(ax, keys[0], keys[1], title or _words(name))
+    figure = ax.get_figure()
+    assert figure is not None
+    bar = figure.colorbar(image, ax=ax)
+    bar.set_label(_with_unit(name, values.attrs.get("units", "1")), fontsize=LABEL, color=INK)
+    bar.ax.tick_params(labelsize=SMALL, labelcolor=INK)
+    if len(rows):
+        ax.annotate(f"× no finite value at {len(rows)} of {grid.size} points", (1, 1.01), xycoords="axes fraction",
+                    ha="right", va="bottom", fontsize=SMALL, color=VERMILION)  # fmt: skip
+    return ax
+
+
+def draw(dataset: xr.Dataset, folder: Path) -> list[Path]:
+    """Figures of every number of a sweep of one or two axes, `<variable>.png` in `folder`; none of other sweeps."""
+    axes = len(dataset["status"].dims)
+    if axes not in (1, 2):
+        return []
+    written = []
+    for name in map(str, dataset.data_vars):
+        if name not in BESIDE:
+            ax = (line if axes == 1 else heat_map)(dataset, name)
+            path = Path(folder) / f"{name}.png"
+            figure = ax.get_figure(root=True)
+            assert figure is not None
+            with whole_file(path) as partial:
+                figure.savefig(partial, format="png", dpi=150)
+            written.append(path)
+    return written
+
+
+def _measured(dataset: xr.Dataset, name: str, axes: int) -> xr.DataArray:
+    if name not in dataset or name in BESIDE:
+        raise DataError(f"the sweep measured no {name!r}")
+    if dataset[name].ndim != axes:
+        raise DataError(f"{name!r} has {dataset[name].ndim} axes, not {axes}; choose a part with .sel or .isel first")
+    return dataset[name]
+
+
+def _places(dataset: xr.Dataset, dim: str) -> tuple[np.ndarray, list[str] | None, str]:
+    """Where the points stand, their labels if they are no numbers, and the axis's name with its unit."""
+    if dim in dataset.coords:
+        values = dataset[dim].values
+        unit = dataset[dim].attrs.get("units", "1")
+        name = dim if unit == "1" else f"{dim} ({unit})"
+        if np.issubdtype(values.dtype, np.number):
+            return values.astype(float), None, name
+        return np.arange(len(values)), [str(value) for value in values], name
+    keys = [str(key) for key, values in dataset.coords.items() if values.dims == (dim,)]
+    rows = zip(*(dataset[key].values for key in keys), strict=True)
+    labels = ["\n".join(_number(value) for value in row) for row in rows]
+    return np.arange(dataset.sizes[dim]), labels, ", ".join(keys)
+
+
+def _ticks(ax: Axes, axis: str, dataset: xr.Dataset, dim: str) -> str:
+    """Label the cells of a heat map along one axis, thinned out to what can be read; returns the axis's name."""
+    places, labels, name = _places(dataset, dim)
+    shown = labels or [_number(value) for value in places]
+    every = -(-len(shown) // 10)
+    at = np.arange(0, len(shown), every)
+    set_ticks: Any = ax.set_xticks if axis == "x" else ax.set_yticks
+    set_ticks(at, [shown[k] for k in at], fontsize=SMALL)
+    return name
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def _spread(values: np.ndarray) -> bool:
+    return bool(np.all(values > 0) and np.max(values) > 10**DECADES * np.min(values)) if values.size else False
+
+
+def _norm(values: np.ndarray) -> Normalize:
+    if not values.size:
+        return Normalize(0, 1)
+    low, high = float(np.min(values)), float(np.max(values))
+    return LogNorm(low, high) if _spread(values) else Normalize(low, high)
+
+
+def _words(name: str) -> str:
+    return _SYMBOLS.get(name, name.replace("_", " "))
+
+
+def _with_unit(name: str, unit: str) -> str:
+    return f"{_words(name)} ({unit})"
