@@ -22,7 +22,8 @@ Fraction = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Dial = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 
 Attention = Literal["free", "energy", "mixed"]
-Level = Literal["ideal", "parasitic"]
+Level = Literal["ideal", "parasitic", "device"]
+Device = Literal["ideal", "reram", "hfo2", "pcm", "sonos", "capacitor"]
 
 _DEFAULT_ASYMMETRY = {"free": 1.0, "energy": 0.0, "mixed": 0.5}
 _PATH_KEYS = (("model", "checkpoint"), ("data", "text"))
@@ -103,7 +104,9 @@ class Data(_Table):
 
 
 class Technology(_Table):
-    """Physical size of one dimensionless unit, in SI.
+    """Physical size of one dimensionless unit, in SI, and the devices of the arrays.
+
+    `device` names a preset; the keys after it replace its settings, within the range for which its numbers hold.
 
     10 uS and 10 fF give a time constant tau of 1 ns; 0.1 V for a unit keeps node voltages near the 0.2 V at which
     resistive memories are read.
@@ -112,6 +115,20 @@ class Technology(_Table):
     volts: Positive = 0.1
     siemens: Positive = 1e-5
     farads: Positive = 1e-14
+    device: Device = "reram"
+    gmin: Dial | None = None
+    gmax: Positive | None = None
+    levels: Count | None = None
+    read_volts: Positive | None = None
+    seconds: Dial | None = None
+    kelvin: Positive | None = None
+    stuck: Dial | None = None
+
+    @property
+    def settings(self) -> dict[str, float | int]:
+        """What was set of the device, for `technology.preset(device).at(...)`."""
+        names = ("gmin", "gmax", "levels", "read_volts", "seconds", "kelvin", "stuck")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @property
     def scale(self) -> Scale:
@@ -163,6 +180,61 @@ class Training(_Table):
     level: Level = "ideal"
 
 
+class Sweep(_Table):
+    """What `analogep sweep` varies and measures; nothing else reads it.
+
+    An axis is a spec key, or several joined by `+` that move together, with a list of values or a range
+    `{from, to, points, scale}`, whose scale is `linear` or `log`.
+    """
+
+    axes: dict[str, list[Any] | dict[str, Any]] = {}
+    measures: Annotated[list[str], Field(min_length=1)] = ["panel"]
+
+
+class Feasibility(_Table):
+    """What `analogep feasibility` builds around the circuit, and what it asks for; nothing else reads it.
+
+    First the hardware: converters, supply, nudge, readings, schedule, spreads, and `chips` of the error budget. Then
+    the limits, least (`min`) and largest (`max`) in SI units; without a value they are not asked for.
+    """
+
+    adc_bits: Annotated[int, Field(ge=2, le=16, strict=True)] = 8
+    dac_bits: Annotated[int, Field(ge=2, le=16, strict=True)] = 8
+    supply: Positive = 1.0
+    beta: Positive = 1.0
+    repeats: Count = 16
+    schedule: Literal["parallel", "sequential"] = "parallel"
+    mismatch: Dial = 0.05
+    offset: Dial = 1e-3
+    gain_error: Dial = 0.01
+    settle_seconds: Positive | None = None
+    chips: Annotated[int, Field(ge=2, strict=True)] = 6
+    min_cosine: Fraction | None = 0.9
+    max_loss_change: Positive | None = 0.1
+    max_energy_per_token: Positive | None = 1e-9
+    max_energy_per_learned_token: Positive | None = None
+    max_latency_per_token: Positive | None = 1e-7
+    max_latency_per_step: Positive | None = None
+    max_settling_time: Positive | None = 1e-7
+    max_area: Positive | None = 1e-6
+    min_decay: Positive | None = 0.1
+    max_growth: Annotated[float, Field(ge=1, strict=True)] | None = 10.0
+    max_numerical_abscissa: float | None = None
+    min_nudge_to_noise: Positive | None = 1.0
+
+    @property
+    def limits(self) -> dict[str, float | None]:
+        """The limits, without `min_` and `max_`."""
+        named = self.model_dump()
+        return {name[4:]: value for name, value in named.items() if name.startswith(("min_", "max_"))}
+
+    @property
+    def hardware(self) -> dict[str, Any]:
+        """The rest but for `chips`."""
+        named = self.model_dump(exclude={"chips"})
+        return {name: value for name, value in named.items() if not name.startswith(("min_", "max_"))}
+
+
 class Spec(_Table):
     """Every knob of a run; the defaults are the built-in small block."""
 
@@ -174,6 +246,8 @@ class Spec(_Table):
     phases: Phases = Phases()
     oracle: Oracle = Oracle()
     training: Training = Training()
+    sweep: Sweep = Sweep()
+    feasibility: Feasibility = Feasibility()
 
     @model_validator(mode="after")
     def _objective_does_not_leak(self) -> "Spec":
@@ -199,10 +273,18 @@ def load_spec(path: Path | None = None, overrides: Sequence[str] = ()) -> Spec:
     Raises:
         SpecError: one line that names the key (or file and line) and what is wrong with it.
     """
+    return parse_spec(read_tables(path, overrides))
+
+
+def read_tables(path: Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The tables that `load_spec` validates, in which what is left out is not filled in yet.
+
+    A sweep turns its knobs here, where `model.attention` can still follow from `model.asymmetry`.
+    """
     tables = {} if path is None else _read_toml(Path(path))
     for override in overrides:
         apply_override(tables, override)
-    return parse_spec(tables)
+    return tables
 
 
 def parse_spec(tables: Mapping[str, Any]) -> Spec:
@@ -242,21 +324,26 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def apply_override(tables: dict[str, Any], override: str) -> None:
     """Set one `key=value` or `table.key=value` in nested tables; the value is TOML, or else a plain string."""
     key, equals, text = (part.strip() for part in override.partition("="))
-    names = key.split(".")
-    if not equals or not text or not all(names):
+    if not equals or not text or not all(key.split(".")):
         raise SpecError(f"--set {override}: must look like key=value or table.key=value")
-    value = _override_value(text)
+    set_key(tables, key, toml_value(text), what=f"--set {override}")
+
+
+def set_key(tables: dict[str, Any], key: str, value: Any, *, what: str) -> None:
+    """Set `table.key` in nested tables, in place; `what` begins the SpecError where a part of it is no table."""
+    names = key.split(".")
     if tuple(names) in _PATH_KEYS and isinstance(value, str):
         value = str(Path(value).expanduser())
     table = tables
     for depth, name in enumerate(names[:-1], start=1):
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
-            raise SpecError(f"--set {override}: {'.'.join(names[:depth])} is not a table")
+            raise SpecError(f"{what}: {'.'.join(names[:depth])} is not a table")
     table[names[-1]] = value
 
 
-def _override_value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """A value as TOML reads it, or else the plain text."""
     if "\n" in text:  # would let one value define further keys
         return text
     try:

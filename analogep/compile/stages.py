@@ -13,7 +13,7 @@ from analogep.netlist.element import GROUND, Element
 from analogep.netlist.elements import Capacitor, Resistor, Summer
 from analogep.units import Scale
 
-Level = Literal["ideal", "parasitic"]
+Level = Literal["ideal", "parasitic", "device"]
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,10 @@ class Stages:
 
     Parameters
     ----------
-    level : `ideal`: cells are instantaneous; `parasitic`: every cell output is a node with its own pole.
+    level : `ideal`: cells are instantaneous; `parasitic`: every cell output is a node with its own pole; `device`: as
+        `parasitic`, between nodes that devices, wires and transistors join.
     scale : physical size of one unit; each stage has the conductance `scale.siemens`.
-    epsilon : time constant of a cell over that of a state, tau_cell = epsilon * tau (parasitic).
+    epsilon : time constant of a cell over that of a state, tau_cell = epsilon * tau (all but ideal).
     """
 
     level: Level
@@ -32,9 +33,9 @@ class Stages:
     epsilon: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.level not in ("ideal", "parasitic"):
-            raise SpecError(f"compile.level is {self.level!r}; choose 'ideal' or 'parasitic'")
-        if self.level == "parasitic" and not self.epsilon > 0:
+        if self.level not in ("ideal", "parasitic", "device"):
+            raise SpecError(f"compile.level is {self.level!r}; choose 'ideal', 'parasitic' or 'device'")
+        if self.level != "ideal" and not self.epsilon > 0:
             raise SpecError(f"compile.epsilon is {self.epsilon:g}; a parasitic time constant must be positive")
 
     def output(self, bus: str) -> tuple[Element, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from analogep.cells import Activation, LayerNorm, LayerNormTranspose, Multiplier, Softmax, causal_mask
+from analogep.compile.device import DeviceOptions, realize
 from analogep.compile.stages import Level, Stages, to_conductances
 from analogep.models.transformer import EquilibriumTransformer
 from analogep.netlist.arrays import Crossbar
@@ -44,6 +45,7 @@ def compile_transformer(
     level: Level = "parasitic",
     scale: Scale | None = None,
     epsilon: float = 0.1,
+    devices: DeviceOptions | None = None,
 ) -> Compiled:
     """Compile a model and its weights into a circuit.
 
@@ -54,28 +56,25 @@ def compile_transformer(
     Parameters
     ----------
     weights : as `EquilibriumTransformer.init` returns them, dimensionless.
-    level : `ideal` or `parasitic`.
-    scale : physical units; 0.1 V, 10 uS and 10 fF (tau = 1 ns) when None.
-    epsilon : cell time constant over the state's, at `parasitic`.
+    level : `ideal`, `parasitic` or `device`.
+    scale : physical units; 0.1 V, 10 uS and 10 fF (tau = 1 ns) when None, and at `device` the siemens with which the
+        largest weight fits.
+    epsilon : cell time constant over the state's, at `parasitic` and `device`.
+    devices : what `device` is made of; ReRAM, 1 ohm wires and transistor cells when None.
     """
-    scale = scale or Scale(0.1, 1e-5, 1e-14)
-    stages = Stages(level, scale, epsilon)
-    build = _Builder(model, stages)
-    build.core()
-    if model.free_share:
-        build.free_attention()
-        build.free_ffn()
-    if model.energy_share:
-        build.energy()
-    build.readout()
+    devices = devices or DeviceOptions()
+    scale = scale or default_scale(weights, level, devices)
+    build = Builder(model, Stages(level, scale, epsilon))
     title = f"equilibrium transformer T={model.tokens} d={model.channels} H={model.heads} f={model.ffn} ({level})"
-    netlist = Netlist(build.buses, {}, to_conductances({k: np.asarray(w) for k, w in weights.items()}, scale), title)
-    netlist = netlist.add(*build.elements)
-    check(netlist)
-    return Compiled(netlist, model, scale, stages)
+    return build.compiled(weights, devices, title)
 
 
-class _Builder:
+def default_scale(weights: Mapping[str, np.ndarray], level: Level, devices: DeviceOptions) -> Scale:
+    """0.1 V, 10 fF, and 10 uS or, at `device`, the conductance with which the largest weight fits."""
+    return Scale(0.1, devices.siemens(weights) if level == "device" else 1e-5, 1e-14)
+
+
+class Builder:
     """Collects buses and elements; one method for each part of the block."""
 
     def __init__(self, model: EquilibriumTransformer, stages: Stages) -> None:
@@ -88,7 +87,24 @@ class _Builder:
         self.hidden = (model.tokens, model.ffn)
         mask = np.broadcast_to(causal_mask(model.tokens), (model.heads, model.tokens, model.tokens))
         self.scores = Bus(mask.shape, np.ascontiguousarray(mask))
+        self.causal = True
         self.score_gain = float(1 / np.sqrt(model.channels // model.heads))
+
+    def compiled(self, weights: Mapping[str, np.ndarray], devices: DeviceOptions, title: str) -> Compiled:
+        """The whole block."""
+        self.core()
+        if self.model.free_share:
+            self.free_attention()
+            self.free_ffn()
+        if self.model.energy_share:
+            self.energy()
+        self.readout()
+        arrays = to_conductances({k: np.asarray(w) for k, w in weights.items()}, self.stages.scale)
+        netlist = Netlist(self.buses, {}, arrays, title).add(*self.elements)
+        if self.stages.level == "device":
+            netlist = realize(netlist, devices)
+        check(netlist)
+        return Compiled(netlist, self.model, self.stages.scale, self.stages)
 
     def output(self, bus: str, shape: tuple[int, ...] | Bus, *drivers: Element) -> None:
         """A bus with its output stage, and the elements that drive it."""
@@ -98,11 +114,12 @@ class _Builder:
     def core(self) -> None:
         """States with damping, the input array, and the layer norm that everything reads."""
         model = self.model
-        self.buses[INPUT] = Bus((model.tokens, model.inputs))
+        rows = (self.lanes[0], model.inputs)
+        self.buses[INPUT] = Bus(rows)
         self.buses[STATE] = Bus(self.lanes)
         leak = np.broadcast_to(np.asarray(model.leak, float), self.lanes)
         self.elements += [
-            VSource(INPUT, INPUT, np.zeros((model.tokens, model.inputs))),
+            VSource(INPUT, INPUT, np.zeros(rows)),
             *self.stages.state(STATE, leak),
             Crossbar("embed", INPUT, STATE, "embed"),
         ]
@@ -111,20 +128,24 @@ class _Builder:
     def attend(self, prefix: str, queries: str, keys: str) -> str:
         """Scores and softmax between two buses; returns the bus of attention weights."""
         scores, weights = f"{prefix}s", f"{prefix}p"
-        gain = self.score_gain
-        args = {**self.unit, "heads": self.model.heads}
-        self.output(scores, self.scores, Multiplier(f"{prefix}score", (queries, keys), scores, gain=gain, **args))
-        self.output(weights, self.scores, Softmax(f"{prefix}softmax", (scores,), weights, **self.unit, causal=True))
+        args = {**self.unit, "heads": self.model.heads, "gain": self.score_gain, "causal": self.causal}
+        self.output(scores, self.scores, Multiplier(f"{prefix}score", (queries, keys), scores, **args))
+        softmax = Softmax(f"{prefix}softmax", (scores,), weights, **self.unit, causal=self.causal)
+        self.output(weights, self.scores, softmax)
         return weights
+
+    def remembered(self, bus: str) -> str:
+        """The bus on which keys or values of all tokens are read."""
+        return bus
 
     def free_attention(self) -> None:
         """Independent Q, K, V, O with causal softmax."""
         for bus, array in (("q", "query"), ("k", "key"), ("v", "value")):
             self.output(bus, self.lanes, Crossbar(array, "u", bus, array))
-        weights = self.attend("", "q", "k")
+        weights = self.attend("", "q", self.remembered("k"))
         mix = Multiplier(
-            "mix", (weights, "v"), "o", **self.unit, gain=self.model.free_share, subscripts="hts,shc->thc",
-            heads=self.model.heads,
+            "mix", (weights, self.remembered("v")), "o", **self.unit, gain=self.model.free_share,
+            subscripts="hts,shc->thc", heads=self.model.heads, causal=self.causal,
         )  # fmt: skip
         self.output("o", self.lanes, mix)
         self.elements.append(Crossbar("output", "o", STATE, "output"))
@@ -159,7 +180,7 @@ class _Builder:
 
     def readout(self) -> None:
         """Final layer norm, readout array and softmax over the vocabulary."""
-        symbols = (self.model.tokens, self.model.vocabulary)
+        symbols = (self.lanes[0], self.model.vocabulary)
         self.output(FINAL, self.lanes, LayerNorm("final_norm", (STATE,), FINAL, **self.unit, epsilon=self.epsilon))
         self.output(LOGITS, symbols, Crossbar("readout", FINAL, LOGITS, "readout"))
         self.output(PREDICTION, symbols, Softmax("predict", (LOGITS,), PREDICTION, **self.unit))

@@ -54,7 +54,7 @@ def sparse_conductance(circuit: Circuit, v: Voltages, x: Voltages, theta: Parame
         place[name][bus.indices] = first + np.arange(bus.nodes)
         first += bus.nodes
     entries = []
-    for element in (each.given(theta) for each in circuit.netlist):
+    for element in circuit.netlist:
         if not {*element.drives} & {*place}:
             continue
         if element.forces or not {*element.reads} <= known or not listable(element, at):

@@ -10,12 +10,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from analogep.compile import Compiled, compile_transformer
+from analogep.compile import Compiled, DeviceOptions, compile_transformer
 from analogep.errors import SpecError
 from analogep.models.objective import Batch, check_objective, make_batch
 from analogep.models.transformer import EquilibriumTransformer
 from analogep.simulate.settle import SettleOptions
 from analogep.spec import Level, Spec
+from analogep.technology import preset
 from analogep.training import checkpoint
 from analogep.training.text import Vocabulary, load_text, split, windows
 
@@ -46,13 +47,14 @@ class Problem:
 
     def compiled(self, level: Level | None = None, weights: Mapping[str, np.ndarray] | None = None) -> Compiled:
         """The circuit of the model, at the spec's level unless another is asked for."""
-        options = self.spec.compile
+        options, devices = self.spec.compile, self.spec.technology
         return compile_transformer(
             self.model,
             weights or self.weights,
             level=level or options.level,
             scale=self.spec.technology.scale,
             epsilon=options.epsilon,
+            devices=DeviceOptions(preset(devices.device).at(**devices.settings)),
         )
 
     @cached_property
