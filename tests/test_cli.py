@@ -177,7 +177,7 @@ BAD = [
     (("compile", "--set", "model.tokens"), "must look like key=value"),
     (("compile", "--set", "technology.farads=-1.0"), r"technology\.farads = -1\.0: must be greater than 0"),
     (("compile", "--set", "model.heads=3"), r"model\.heads = 3: must divide"),
-    (("compile", "--set", "compile.level=device"), r"compile\.level = 'device'"),
+    (("compile", "--set", "compile.level=foundry"), r"compile\.level = 'foundry'"),
     (("compare", "--set", "model.asymmetry=0.0"), "reciprocity excludes causality"),
     (("compare", "--set", "phases.beta=0"), r"phases\.beta"),
     (("compile", "--set", "data.text=nowhere.txt"), "nowhere.txt: cannot read the text"),
