@@ -11,6 +11,7 @@ from diagnostics_figures import FIGURES as DIAGNOSTICS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
+from on_devices_figures import FIGURES as ON_DEVICES
 from simulator_figures import FIGURES as SIMULATOR
 from technology_figures import FIGURES as TECHNOLOGY
 
@@ -407,7 +408,7 @@ def levels() -> Figure:
 
 
 OWN = (overview, block, settling, transpose, displacement, growth, cascade, levels)
-FIGURES = {f.__name__: f for f in OWN} | SIMULATOR | DIAGNOSTICS | TECHNOLOGY
+FIGURES = {f.__name__: f for f in OWN} | SIMULATOR | DIAGNOSTICS | TECHNOLOGY | ON_DEVICES
 """File stem -> what draws it."""
 
 

@@ -277,7 +277,10 @@ def modules(*packages):
 
 BESIDE_THE_ORACLE = {"analogep.ep.oracle", "analogep.ep.baselines", "analogep.ep.compare"}
 """Reference gradients and what is held against them; every other module of these packages is a local path."""
-LOCAL = modules("ep", "learning", "diagnostics") - BESIDE_THE_ORACLE | {"analogep.training.local"}
+LOCAL = modules("ep", "learning", "diagnostics") - BESIDE_THE_ORACLE | {
+    "analogep.training.device",
+    "analogep.training.local",
+}
 
 
 def test_local_paths_do_not_load_the_oracle():
