@@ -36,7 +36,7 @@ MEANING: dict[str, tuple[str, str]] = {
     "technology.seconds": ("s", "time since programming"),
     "technology.kelvin": ("K", "temperature"),
     "technology.stuck": ("", "fraction of cells that do not answer"),
-    "compile.level": ("", "ideal: cells are driven nodes; parasitic: every cell output has a pole; device: pairs, wires, transistors"),
+    "compile.level": ("", "ideal: driven nodes; parasitic: a pole at every cell; device: pairs, wires, transistors"),
     "compile.epsilon": ("τ", "cell time constant over τ, at level parasitic"),
     "phases.beta": ("", "nudging strength"),
     "phases.horizon": ("τ", "longest integration of a phase"),
