@@ -10,6 +10,9 @@ import jax
 import numpy as np
 import xarray as xr
 
+from analogep.codesign.assess import Assessment, assess
+from analogep.codesign.feasibility import Limits
+from analogep.codesign.hardware import Hardware
 from analogep.diagnostics import Panel, panel
 from analogep.ep.compare import Comparison, OracleOptions, compare_circuit, compare_model
 from analogep.errors import NetlistError
@@ -32,6 +35,7 @@ from analogep.simulate.reference import (
 from analogep.simulate.settle import Settled, settle
 from analogep.simulate.transient import to_dataset, transient
 from analogep.spec import Spec
+from analogep.technology import preset
 from analogep.training.problem import Problem, build
 
 
@@ -59,6 +63,15 @@ def diagnose(spec: Spec) -> Panel:
     circuit, x, theta = circuit_of(problem)
     free = settle(circuit, x, theta, options=problem.settle).require("the free phase")
     return panel(circuit, free.v, x, theta, lyapunov_from=circuit.zeros())
+
+
+def feasibility(spec: Spec) -> Assessment:
+    """Costs, error budget and verdict of the spec's block on its devices."""
+    hardware = Hardware(
+        device=preset(spec.technology.device).at(**spec.technology.settings), **spec.feasibility.hardware
+    )
+    limits = Limits(**spec.feasibility.limits)
+    return assess(build(spec), hardware, limits, chips=spec.feasibility.chips)
 
 
 def circuit_of(problem: Problem) -> tuple[Circuit, Voltages, Parameters]:

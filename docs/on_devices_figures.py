@@ -42,10 +42,9 @@ steps where it is empty: 0.01 (1 + 27.2 exp(-2.5 w)) for w in 0 ... 2."""
 def hasty() -> Iterator[None]:
     """XLA without its costlier optimizations: most of the time here goes into compiling programs that run briefly."""
     jax.config.update("jax_enable_x64", True)
-    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @cache
