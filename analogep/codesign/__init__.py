@@ -1,0 +1,1 @@
+"""Would hardware do it: costs, error budgets, repeats and a verdict."""
