@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from matplotlib.mathtext import MathTextParser
 from typer.main import get_command
 
 from analogep.cli import app
@@ -44,6 +45,14 @@ def test_commands_have_their_options(page):
 def test_python_compiles(page):
     for block in blocks(page, "python"):
         compile(block, page.name, "exec")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_formulas_can_be_drawn(page):
+    """Matplotlib, which draws them, knows a part of LaTeX only."""
+    text = re.sub(r"^```(?!\{math).*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for formula in re.findall(r"\$\$(.+?)\$\$", text, re.DOTALL) + re.findall(r"(?<!\$)\$([^$\n]+)\$(?!\$)", text):
+        MathTextParser("path").parse(f"${' '.join(formula.split())}$")
 
 
 @pytest.mark.usefixtures("quick_compilation")
