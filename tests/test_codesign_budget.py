@@ -130,6 +130,7 @@ def test_what_is_wrong_when_measured_costs_cosine_and_no_loss():
     assert abs(loss["wires"] - loss["none"]) > 1e-7
 
 
+@pytest.mark.slow
 def test_thermal_noise_falls_with_beta_and_repeats():
     """1 - cosine is nearly sigma^2 n / (2 R |g|^2), and g is measured as beta g."""
     key = jax.random.split(jax.random.key(0), 8)

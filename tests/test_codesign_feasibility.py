@@ -142,6 +142,7 @@ def at_rest():
     return operating_point(phases("free"), rails(one(batch, 0), scale.volts), sample("free")[1], 1.0)
 
 
+@pytest.mark.slow
 def test_margins_of_the_block_against_dense_eigenvalues_and_its_own_transient():
     point = at_rest()
     hardware = Hardware(device=preset("reram"))

@@ -16,6 +16,8 @@ from analogep.simulate.circuit import Circuit
 from analogep.simulate.settle import settle
 from analogep.units import Scale
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 T, D, H, F, V = 3, 4, 2, 5, 4
 SCALE = Scale(0.1, 1e-5, 1e-14)
 KINDS = {

@@ -21,6 +21,8 @@ from analogep.simulate.settle import settle
 from analogep.simulate.system import ModelSystem, System
 from analogep.units import Scale
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def random_matrix(n, seed=0):
     return np.random.default_rng(seed).standard_normal((n, n))

@@ -29,6 +29,8 @@ from analogep.simulate.settle import SettleOptions
 from analogep.simulate.system import ModelSystem
 from analogep.training.local import settled_loss, twin_gradient
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KINDS = ["free", "energy"]
 REFUSED = "reverse-mode differentiation through a forward-only system"
 X = jnp.array([0.3, -1.0, 2.0])

@@ -113,8 +113,14 @@ MUTATIONS = {
 }
 
 
-def needs_spice(name):
-    return pytest.param(name, marks=pytest.mark.spice) if "exporter" in name else name
+ALWAYS = 5
+"""Mutations of the default suite; the others run with `-m slow`."""
+
+
+def marked(name):
+    """A mutation with its marks."""
+    marks = [pytest.mark.spice] if "exporter" in name else []
+    return pytest.param(name, marks=marks + [pytest.mark.slow] * (list(MUTATIONS).index(name) >= ALWAYS))
 
 
 @pytest.fixture
@@ -157,7 +163,7 @@ def test_the_copy_is_used_and_passes(copied):
     assert f"{len(nodes)} passed" in done.stdout
 
 
-@pytest.mark.parametrize("name", [needs_spice(name) for name in MUTATIONS])
+@pytest.mark.parametrize("name", [marked(name) for name in MUTATIONS])
 def test_a_flipped_sign_is_noticed(copied, name):
     flip(copied, name)
     nodes = MUTATIONS[name][3]

@@ -175,20 +175,33 @@ def on_dask(tasks: Sequence[Task], scheduler: str) -> Finished:
         client = Client(**where, timeout=ANSWER, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError) as error:
         raise MissingToolError(f"no Dask scheduler answers at {scheduler}: {error}") from None
+    lost_link = DataError(
+        f"the connection to the Dask scheduler at {scheduler} was lost; what was measured is kept, run the sweep again to "
+        "go on"
+    )
     with client:
         futures = {client.submit(measure, task, pure=False): task for task in tasks}
+        suspects = []
         try:
             for future in as_completed(list(futures), loop=client.loop):
                 task = futures.pop(future)
                 try:
                     rows = future.result()
+                except KilledWorker:
+                    suspects.append(task)
+                    continue
+                except FutureCancelledError:
+                    raise lost_link from None
+                yield task, rows
+            for task in suspects:  # one by one: Dask blames every task that a dying worker held
+                alone = client.submit(measure, task, pure=False)
+                futures[alone] = task
+                try:
+                    rows = alone.result()
                 except KilledWorker as error:
                     rows = lost(task, f"its Dask worker died several times: {' '.join(str(error).split())}")
                 except FutureCancelledError:
-                    raise DataError(
-                        f"the connection to the Dask scheduler at {scheduler} was lost; what was measured is kept, run "
-                        "the sweep again to go on"
-                    ) from None
+                    raise lost_link from None
                 yield task, rows
         finally:
             client.cancel(list(futures), force=True)
