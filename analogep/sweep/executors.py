@@ -176,8 +176,8 @@ def on_dask(tasks: Sequence[Task], scheduler: str) -> Finished:
     except (OSError, TimeoutError, ValueError, TypeError) as error:
         raise MissingToolError(f"no Dask scheduler answers at {scheduler}: {error}") from None
     lost_link = DataError(
-        f"the connection to the Dask scheduler at {scheduler} was lost; what was measured is kept, run the sweep again to "
-        "go on"
+        f"the connection to the Dask scheduler at {scheduler} was lost; what was measured is kept, run the sweep again "
+        "to go on"
     )
     with client:
         futures = {client.submit(measure, task, pure=False): task for task in tasks}
