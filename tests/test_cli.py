@@ -108,6 +108,7 @@ def test_compare_on_the_circuit(ok, tmp_path):
     assert json.loads(path.read_text()) == result
 
 
+@pytest.mark.slow
 def test_compare_on_a_conservative_model(ok):
     """F(z) itself at asymmetry 0: every estimator is right, plain EP is equilibrium propagation there."""
     changes = {"model__asymmetry": 0.0, "data__objective": "last_token"}

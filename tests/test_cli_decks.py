@@ -147,6 +147,7 @@ def test_files_below_a_folder_may_be_included(deck, run, tmp_path):
     assert json.loads(out)["analyses"][0]["range"]["i(v1)"] == pytest.approx([-1e-3, -1e-3])
 
 
+@pytest.mark.slow
 def test_a_compiled_circuit_as_a_deck(run, tmp_path):
     text = Path(tmp_path / "text.txt")
     text.write_text("abcde abc. " * 30, encoding="utf-8")

@@ -113,7 +113,7 @@ MUTATIONS = {
 }
 
 
-ALWAYS = 5
+ALWAYS = 3
 """Mutations of the default suite; the others run with `-m slow`."""
 
 

@@ -133,6 +133,7 @@ def test_bptt_differentiates_the_finite_unroll():
     assert fidelity(reference.gradient, implicit("free").gradient)[0].relative_error > 0.01
 
 
+@pytest.mark.slow
 def test_backpropagation_through_the_circuits_solver():
     model, weights, batch = block("free")
     chosen = one(batch, 0)
