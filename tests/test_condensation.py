@@ -8,9 +8,10 @@ from small_blocks import phases, sample
 from analogep import diagnostics as dx
 from analogep.diagnostics import condensation, pencil
 from analogep.diagnostics.analyzed import Analyzed
-from analogep.diagnostics.condensation import Condensed, TooLarge, sparse_conductance
+from analogep.diagnostics.condensation import Condensed, TooLarge
 from analogep.diagnostics.iterative import symmetric_range
 from analogep.diagnostics.operators import Operators
+from analogep.diagnostics.sparse import sparse_conductance
 from analogep.errors import NetlistError
 from analogep.netlist.arrays import Crossbar
 from analogep.netlist.elements import VCCS, Capacitor, Resistor

@@ -5,7 +5,6 @@ from analogep.diagnostics.analyzed import Analyzed as Analyzed
 from analogep.diagnostics.batched import Panels as Panels
 from analogep.diagnostics.batched import panels as panels
 from analogep.diagnostics.batched import system_panels as system_panels
-from analogep.diagnostics.condensation import sparse_jacobian as sparse_jacobian
 from analogep.diagnostics.dynamics import Dynamics as Dynamics
 from analogep.diagnostics.dynamics import dynamics as dynamics
 from analogep.diagnostics.growth import Growth as Growth
@@ -45,6 +44,7 @@ from analogep.diagnostics.pseudospectra import stability_radius as stability_rad
 from analogep.diagnostics.response import Step as Step
 from analogep.diagnostics.response import step_metrics as step_metrics
 from analogep.diagnostics.response import step_response as step_response
+from analogep.diagnostics.sparse import sparse_jacobian as sparse_jacobian
 from analogep.diagnostics.spectrum import eigenvalues as eigenvalues
 from analogep.diagnostics.spectrum import hopf_frequency as hopf_frequency
 from analogep.diagnostics.spectrum import pair_frequency as pair_frequency

@@ -46,7 +46,7 @@ def departure_bounds(Jc: np.ndarray | scipy.sparse.sparray) -> DepartureBounds:
 
     Parameters
     ----------
-    Jc : J in the C metric [n, n], dense or sparse (`condensation.sparse_jacobian`).
+    Jc : J in the C metric [n, n], dense or sparse (`sparse.sparse_jacobian`).
 
     Reference
     ---------

@@ -11,7 +11,8 @@ import scipy.linalg
 import scipy.sparse
 
 from analogep.diagnostics.analyzed import Analyzed
-from analogep.diagnostics.condensation import Condensed, condensed, sparse_conductance
+from analogep.diagnostics.condensation import Condensed, condensed
+from analogep.diagnostics.sparse import sparse_conductance
 from analogep.errors import NetlistError
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.adjoint import adjoint

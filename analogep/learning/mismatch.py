@@ -16,10 +16,10 @@ from analogep.cells.cell import Pointwise
 from analogep.errors import NetlistError
 from analogep.netlist._types import Parameters, Voltages
 from analogep.netlist.arrays import Crossbar
+from analogep.netlist.couplings import couplings
 from analogep.netlist.element import GROUND, Element
 from analogep.netlist.elements import Capacitor, ISource, Resistor, Summer, VSource
 from analogep.netlist.graph import Netlist
-from analogep.netlist.transposed import small_signal
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ def stamps(netlist: Netlist, voltages: Voltages, theta: Parameters) -> Stamps:
         start[bus], nodes = nodes, nodes + shape.nodes
     drives, reads, siemens = [], [], []
     for element in _coupling(netlist):
-        for (target, source), slope in small_signal(element, voltages, theta).items():
-            flat = np.asarray(slope, float).reshape(netlist.buses[target].nodes, netlist.buses[source].nodes)
-            to, at = np.nonzero(flat)
-            drives.append(start[target] + to)
-            reads.append(start[source] + at)
-            siemens.append(flat[to, at])
+        for found in couplings(element, voltages, theta):
+            there = np.flatnonzero(found.siemens)
+            there = there[np.lexsort((found.columns[there], found.rows[there]))]
+            drives.append(start[found.target] + found.rows[there])
+            reads.append(start[found.source] + found.columns[there])
+            siemens.append(found.siemens[there])
     return Stamps(np.concatenate(drives), np.concatenate(reads), np.concatenate(siemens), nodes)
 
 
