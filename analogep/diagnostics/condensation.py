@@ -2,7 +2,8 @@
 
 In a compiled block tokens meet in the attention alone. With two of its buses set aside, what is left of S falls into
 one block for each token, so that its factors cost as much as those blocks and one dense matrix of the nodes set aside:
-12,288 of 102,656 in a block of 64 tokens and 96 channels. Unlike MINRES it does not mind eigenvalues on both sides of 0.
+12,288 of 102,656 in a block of 64 tokens and 96 channels. Unlike MINRES it does not mind eigenvalues on both sides of
+0.
 """
 
 from __future__ import annotations
