@@ -11,22 +11,30 @@ import matplotlib
 from docutils import nodes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.mathtext import MathTextParser
 
 SIZE = 13.0
 """Font size in points."""
 
 
+PAD = 0.03
+"""Margin around an equation in inches."""
+
+
 def picture(latex: str) -> str:
-    """An `img` element that holds the equation as SVG; the LaTeX is its alternative text."""
+    """An `img` element with the equation as SVG, its baseline on that of the text; the LaTeX is its `alt`."""
     text = " ".join(latex.split()).replace("\\frac", "\\dfrac")
     out = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "analogep", "mathtext.fontset": "cm"}):
         figure = Figure()
         FigureCanvasSVG(figure)
         figure.text(0, 0, f"${text}$", fontsize=SIZE)
-        figure.savefig(out, format="svg", bbox_inches="tight", pad_inches=0.03, metadata={"Date": None})
+        figure.savefig(out, format="svg", bbox_inches="tight", pad_inches=PAD, metadata={"Date": None})
+    depth = MathTextParser("path").parse(f"${text}$", prop=FontProperties(size=SIZE)).depth + 72 * PAD
     data = base64.b64encode(out.getvalue()).decode()
-    return f'<img class="equation" src="data:image/svg+xml;base64,{data}" alt="{html.escape(latex, quote=True)}">'
+    alt, style = html.escape(latex, quote=True), f"vertical-align: -{depth:.1f}pt"
+    return f'<img class="equation" style="{style}" src="data:image/svg+xml;base64,{data}" alt="{alt}">'
 
 
 def inline(self: Any, node: nodes.math) -> None:
