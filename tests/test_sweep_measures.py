@@ -14,7 +14,7 @@ from analogep.simulate.circuit import Circuit
 from analogep.simulate.settle import settle
 from analogep.spec import load_spec
 from analogep.sweep import measures, shared
-from analogep.sweep.shared import Dialed, share
+from analogep.training.shared import Dialed, share
 from analogep.training.problem import build
 from analogep.verbs import circuit_of, compare
 

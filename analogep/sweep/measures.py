@@ -15,7 +15,7 @@ from analogep.ep.fidelity import fidelity as compare_gradients
 from analogep.learning.rule import Phase
 from analogep.simulate.settle import settle
 from analogep.spec import Spec
-from analogep.sweep.shared import Dialed, Shared, share
+from analogep.training.shared import Dialed, Shared, share
 
 DENSE = 400
 """Most states of a panel by factorizations, which take seconds beyond; larger ones work on products with vectors."""
