@@ -5,11 +5,16 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
 import pytest
 
 jax.config.update("jax_enable_x64", True)
+# Modules and workers compile thousands of small programs that are the same: one finds what another has compiled.
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 HAS_NGSPICE = shutil.which("ngspice") is not None
 REQUIRE_SPICE = os.environ.get("ANALOGEP_REQUIRE_SPICE", "") not in ("", "0")
