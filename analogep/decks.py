@@ -27,7 +27,7 @@ from analogep.simulate.deck import simulate_deck as run_deck
 from analogep.simulate.reference import with_inputs
 from analogep.spec import Spec
 from analogep.training.problem import build
-from analogep.verbs import circuit_of
+from analogep.verbs import first_sample
 
 NETCDF = (".nc", ".nc4", ".h5")
 
@@ -54,11 +54,12 @@ def deck_of(spec: Spec, lines: list[str], kinds: set[str], *, horizon: float, po
 
     Its deck is written and read back, so every array becomes its devices and every cell its subcircuit.
     """
-    circuit, x, _ = circuit_of(build(spec))
-    stop = horizon * circuit.scale.seconds
+    problem = build(spec)
+    compiled, x = problem.compiled(), first_sample(problem)
+    stop = horizon * compiled.scale.seconds
     own = [".op"] if "op" in kinds or not kinds else []
     own += [f".tran {stop / (points - 1):.17g} {stop:.17g} 0 {stop / (points - 1):.17g} uic"] if "tran" in kinds else []
-    return read(write(with_inputs(circuit.netlist, x), lines or own))
+    return read(write(with_inputs(compiled.netlist, x), lines or own))
 
 
 def stimulated(file: SpiceFile, source: str) -> SpiceFile:

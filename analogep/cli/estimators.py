@@ -17,7 +17,8 @@ def compare(
     output: Output = None,
     as_json: AsJson = False,
     system: Annotated[
-        Literal["circuit", "model"], typer.Option(help="The compiled circuit, or F(z) itself.")
+        Literal["circuit", "model", "lane"],
+        typer.Option(help="The compiled circuit, F(z) itself, or one lane token after token."),
     ] = "circuit",
 ) -> None:
     """Local estimators against the implicit and BPTT oracles."""

@@ -45,8 +45,8 @@ def summarize(compiled: Compiled) -> dict[str, int | float | str]:
 
 def _devices(bar: Crossbar | WiredCrossbar, weights: np.ndarray) -> int:
     """Devices of one copy of an array."""
-    paired = isinstance(bar, WiredCrossbar) and bar.minimum > 0
-    return 2 * int(np.size(weights)) if paired else int(np.count_nonzero(weights))
+    devices = bar.devices(weights) if isinstance(bar, WiredCrossbar) else weights
+    return int(np.count_nonzero(devices))
 
 
 def _cells(compiled: Compiled) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from analogep.compile.stages import to_conductances
-from analogep.compile.transformer import STATE
+from analogep.compile.transformer import STATE, Compiled
 from analogep.ep import oracle
 from analogep.ep.estimators import ASYM_EP, ENERGY_EP, MODEL_RULES, RULES, Estimators
 from analogep.ep.fidelity import Fidelity, fidelity
@@ -118,6 +118,7 @@ def compare_circuit(
     *,
     beta: float = 1e-3,
     reference: OracleOptions = OracleOptions(),
+    whole: Compiled | None = None,
 ) -> Comparison:
     """Every estimator that the circuit supports, from signals at its nodes, against the gradient of F(z) as written.
 
@@ -128,6 +129,8 @@ def compare_circuit(
     ----------
     phases : of the compiled circuit; calling again with other weights compiles nothing anew.
     weights : dimensionless.
+    whole : circuit of all tokens, through which BPTT goes if it is asked for; that of the phases when None. Phases of
+        a lane need it.
 
     Raises
     ------
@@ -140,7 +143,8 @@ def compare_circuit(
     x = rails(batch, compiled.scale.volts)
     names = estimators.available
     runs = estimators.run(names, x, theta, beta)
-    if compiled.level == "ideal":
+    contracted = compiled.level == "ideal" and Phase.NUDGED_PLUS in phases.supported
+    if contracted:
         runs |= phases.run(x, theta, frozenset(ASYM_EP.phases), beta)
     free = runs[Phase.FREE].settled.require("the free phase")
     z = free.v[STATE] / compiled.scale.volts
@@ -150,14 +154,15 @@ def compare_circuit(
         estimate = estimators.gradient(name, runs, beta)
         gradient = {array: g * compiled.scale.siemens for array, g in estimate.gradient.items()}
         rows[name] = _row(gradient, implicit, True, float(estimate.residual), bool(estimate.converged))
-    if compiled.level == "ideal":  # AsymEP knows lambda at the states only; what is behind them must be differentiated
+    if contracted:  # AsymEP knows lambda at the states only; what is behind them must be differentiated
         plus, minus = (runs[p].settled for p in (Phase.CORRECTED_PLUS, Phase.CORRECTED_MINUS))
         lam = (plus.v[STATE] - minus.v[STATE]) / (2 * beta * compiled.scale.volts)
         gradient = oracle.contract(compiled.model, weights, z, lam, batch.inputs, batch.targets, batch.weights)
         rows[ASYM_EP.name] = _phase_row(gradient, implicit, [free, plus, minus])
     through = None
     if reference.circuit:
-        found = oracle.circuit_bptt(Circuit(compiled.netlist, compiled.scale), theta, x, horizon=reference.horizon)
+        unrolled_circuit = Circuit((whole or compiled).netlist, compiled.scale)
+        found = oracle.circuit_bptt(unrolled_circuit, theta, x, horizon=reference.horizon)
         gradient = {array: g * compiled.scale.siemens for array, g in found.gradient.items()}
         through = (found, fidelity(gradient, implicit.gradient)[0])
     return Comparison(rows, implicit, unrolled, through, float(jnp.max(free.residual)), runs)

@@ -32,8 +32,8 @@ def with_nudge(compiled: Compiled, *, return_path: bool, held: bool = False) -> 
     model, scale = compiled.model, compiled.scale
     unit = {"siemens": scale.siemens, "volts": scale.volts}
     ideal = Stages("ideal", scale)  # the nudge is an instrument, not part of the circuit that settles
-    symbols = (model.tokens, model.vocabulary)
-    buses = {TARGET: Bus(symbols), WEIGHT: Bus((model.tokens,)), BETA: Bus(), ERROR: Bus(symbols)}
+    symbols = compiled.netlist.shape(LOGITS)  # of all tokens, or of the one that a lane settles for
+    buses = {TARGET: Bus(symbols), WEIGHT: Bus(symbols[:1]), BETA: Bus(), ERROR: Bus(symbols)}
     prediction = HELD + PREDICTION if held or compiled.level == "ideal" else PREDICTION
     if prediction not in compiled.netlist.buses:
         buses[prediction] = Bus(symbols)
@@ -45,7 +45,7 @@ def with_nudge(compiled: Compiled, *, return_path: bool, held: bool = False) -> 
         VCCS("push", GROUND, LOGITS, ERROR, GROUND, scale.siemens),
     ]
     if return_path:
-        buses["back"] = Bus((model.tokens, model.channels))
+        buses["back"] = Bus(compiled.netlist.shape(STATE))
         elements += [
             Crossbar("readout.back", "back", ERROR, "readout", transpose=True),
             *ideal.output("back"),

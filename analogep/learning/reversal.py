@@ -6,15 +6,16 @@ current held at each node keeps the operating point v* at rest; then displacemen
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from analogep.errors import NetlistError
-from analogep.netlist._types import Currents, Parameters, Voltages
+from analogep.netlist._types import Array, Currents, Parameters, Voltages
 from analogep.netlist.adjoint import adjoint
 from analogep.netlist.element import GROUND, Element
 from analogep.netlist.elements import VCCS, BSource, ISource, VSource
 from analogep.netlist.graph import Netlist
 from analogep.netlist.gyrators import Gyrator, gyrators
+from analogep.netlist.transposed import Transposed
 from analogep.simulate.circuit import Circuit
 
 
@@ -37,6 +38,25 @@ def reversed_network(netlist: Netlist) -> Netlist:
     sources = {e.name: e for e in netlist if isinstance(e, ISource) or (isinstance(e, VSource) and e.a in turned.buses)}
     title = f"{netlist.title}, couplings reversed"
     return replace(turned, elements={**kept, **sources}, title=title)
+
+
+@dataclass(frozen=True, eq=False)
+class Copied(Transposed):
+    """A reversed cell whose small-signal conductances are copies, each output's off by its factor in theta.
+
+    Factors are `<name>.copies`, in the shape of the output bus; without them the copies are exact.
+    """
+
+    def currents(self, v: Voltages, theta: Parameters, t: Array | float) -> Currents:
+        factors = theta.get(f"{self.name}.copies", 1.0)
+        return super().currents({**v, **{bus: v[bus] * factors for bus in self._outputs}}, theta, t)
+
+
+def copied_network(netlist: Netlist) -> tuple[Netlist, dict[str, str]]:
+    """The reversed network with cells of unequal copies, and the output bus of each of them by name."""
+    turned = reversed_network(netlist)
+    copied = [Copied(e.name, e.of, e.ignored) for e in turned if isinstance(e, Transposed)]
+    return turned.replace_elements(*copied), {e.name: e.of.drives[0] for e in copied}
 
 
 def all_gyrators(netlist: Netlist) -> list[Gyrator]:

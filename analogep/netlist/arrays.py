@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from analogep.netlist.spice.write import Deck
 
 
-def differential_pair(signed: Array, minimum: float = 0.0) -> tuple[Array, Array]:
-    """Two non-negative conductances whose difference is `signed` (siemens); the smaller one is `minimum`."""
-    return np.maximum(signed, 0.0) + minimum, np.maximum(-np.asarray(signed), 0.0) + minimum
+def differential_pair(signed: Array) -> tuple[Array, Array]:
+    """Two non-negative conductances whose difference is `signed` (siemens); the smaller one is 0."""
+    return np.maximum(signed, 0.0), np.maximum(-np.asarray(signed), 0.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from analogep.errors import NetlistError
 from analogep.netlist._types import Array, Currents, Parameters, Voltages
-from analogep.netlist.arrays import Crossbar, differential_pair
+from analogep.netlist.arrays import Crossbar
 from analogep.netlist.element import GROUND, Element
 from analogep.netlist.elements import VCVS
 from analogep.netlist.elimination import effective_matrix
@@ -23,17 +25,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class WiredCrossbar(Element):
-    """A buffered crossbar of signed weights on two tiles with wires: one collects, the other is subtracted.
+    """A buffered crossbar of pairs of devices on two tiles with wires: one collects, the other is subtracted.
 
-    Its law is that of a Crossbar with the difference of the two tiles' effective matrices, computed at every
-    evaluation; `fold_wires` computes it once for all of them. Wire capacitance is in the deck only.
+    Its array holds signed weights, whose devices follow from `minimum`; or both devices of every pair as they are,
+    `with_devices`. Its law is that of a Crossbar with the difference of the two tiles' effective matrices, computed at
+    every evaluation; `fold_wires` computes it once for all of them. Wire capacitance is in the deck only.
 
     Parameters
     ----------
     rows, columns : bus names, [..., n_rows] and [..., n_columns] with equal leading axes: a pair of tiles each.
-    weights : name of the programmable array, [n_columns, n_rows] in siemens, signed.
+    weights : name of the programmable array, in siemens: [n_columns, n_rows], signed; or [2, n_columns, n_rows], the
+        device that adds and the one that subtracts.
     wires : of both tiles.
-    minimum : conductance of the device of a pair that is off (siemens).
+    minimum : of signed weights, conductance of the device of a pair that is off (siemens).
     transpose : drive the bit lines where they are sensed, and collect at the word lines' drivers.
     """
 
@@ -68,11 +72,16 @@ class WiredCrossbar(Element):
     def drives(self) -> tuple[str, ...]:
         return (self.rows if self.transpose else self.columns,)
 
-    def effective(self, weights: Array) -> Array:
-        """Signed effective matrix [columns, rows] of signed weights (siemens)."""
-        weights = jnp.asarray(weights, float)
-        pair = jnp.stack([jnp.maximum(weights, 0.0), jnp.maximum(-weights, 0.0)]) + self.minimum
-        plus, minus = effective_matrix(pair, self.wires)
+    def devices(self, weights: Array) -> jax.Array:
+        """Both devices of every pair [2, columns, rows], of an array in either form (siemens)."""
+        given = jnp.asarray(weights, float)
+        if given.ndim == 3:
+            return given
+        return jnp.stack([jnp.maximum(given, 0.0), jnp.maximum(-given, 0.0)]) + self.minimum
+
+    def effective(self, weights: Array) -> jax.Array:
+        """Signed effective matrix [columns, rows] of an array in either form (siemens)."""
+        plus, minus = effective_matrix(self.devices(weights), self.wires)
         return plus - minus
 
     def currents(self, v: Voltages, theta: Parameters, t: Array | float) -> Currents:
@@ -88,6 +97,16 @@ class WiredCrossbar(Element):
         )
 
     def check(self, buses: Mapping[str, Bus], arrays: Mapping[str, Array]) -> None:
+        given = np.asarray(arrays.get(self.weights, 0.0))
+        if given.ndim == 3:
+            if len(given) != 2:
+                raise self._wrong(
+                    f"array {self.weights!r} of shape {given.shape}; give signed weights [columns, rows], or pairs of "
+                    "devices [2, columns, rows]"
+                )
+            if np.any(given < 0):
+                raise self._wrong(f"array {self.weights!r} holds a device of {given.min():g} S; none may be negative")
+            arrays = {**arrays, self.weights: given[0] - given[1]}
         self.ideal(self.weights).check(buses, arrays)
         if not (np.isfinite(self.minimum) and self.minimum >= 0):
             raise self._wrong(f"minimum conductance {self.minimum:g} S; it must not be negative")
@@ -100,8 +119,8 @@ class WiredCrossbar(Element):
         copies, driven, out = deck.shape(source)[:-1], f"driven.{self.name}", deck.shape(target)
         buses = {source: deck.buses[source], driven: deck.buses[source]}
         yield from VCVS(f"{self.name}.driver", driven, source, GROUND, 1.0).spice(deck.inside(Netlist(buses)))
-        signed = differential_pair(np.asarray(deck.arrays[self.weights]), self.minimum)
-        for g, sign in zip(signed, ("p", "n"), strict=True):
+        pair = np.asarray(self.devices(deck.arrays[self.weights]))
+        for g, sign in zip(pair, ("p", "n"), strict=True):
             name = f"{self.name}.{sign}"
             collected = f"{name}.out"
             ends = (collected, driven) if self.transpose else (driven, collected)
@@ -115,6 +134,36 @@ class WiredCrossbar(Element):
                 yield f"{meter} {inner.node(collected, index)} 0 0"
                 nodes = f"0 {to}" if sign == "p" else f"{to} 0"
                 yield f"{deck.instance('F', f'{name}.mirror', index)} {nodes} {meter} 1"
+
+
+def with_devices(netlist: Netlist, pairs: Mapping[str, Array]) -> Netlist:
+    """The netlist with both devices of each pair as they are, such as badly written, drifted or stuck ones.
+
+    Parameters
+    ----------
+    netlist : compiled at level `device`, wires not folded.
+    pairs : array name -> [2, columns, rows] (siemens), as `technology.to_pairs` and effects on it give them; arrays
+        that are left out stay as they are.
+
+    Raises
+    ------
+    NetlistError
+        For an array that does not exist, has another shape, or is not on tiles of its own.
+    """
+    arrays = dict(netlist.arrays)
+    for name, pair in pairs.items():
+        if name not in arrays:
+            raise NetlistError(f"the netlist has no array {name!r}; it has {', '.join(sorted(arrays))}")
+        plain = [e for e in netlist if e.array == name and not isinstance(e, WiredCrossbar)]
+        if plain:
+            raise NetlistError(
+                f"array {name!r}: {type(plain[0]).__name__} {plain[0].name!r} has no two devices for a weight; compile "
+                "at level 'device', and fold wires afterward"
+            )
+        if np.shape(pair) != (2, *np.shape(arrays[name])[-2:]):
+            raise NetlistError(f"array {name!r}: pairs of shape {np.shape(pair)} for weights {np.shape(arrays[name])}")
+        arrays[name] = np.asarray(pair, float)
+    return replace(netlist, arrays=arrays)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from analogep.compile import Compiled, DeviceOptions, compile_transformer
+from analogep.compile import Compiled, DeviceOptions, compile_lane, compile_transformer
+from analogep.compile.schedule import Schedule
 from analogep.errors import SpecError
 from analogep.models.objective import Batch, check_objective, make_batch
 from analogep.models.transformer import EquilibriumTransformer
@@ -45,10 +46,17 @@ class Problem:
         cut = windows(text, self.model.tokens + 1, count or self.spec.data.batch, rng)
         return make_batch(cut, self.spec.data.objective, self.model.vocabulary, rng)
 
-    def compiled(self, level: Level | None = None, weights: Mapping[str, np.ndarray] | None = None) -> Compiled:
-        """The circuit of the model, at the spec's level unless another is asked for."""
+    def compiled(
+        self,
+        level: Level | None = None,
+        weights: Mapping[str, np.ndarray] | None = None,
+        *,
+        schedule: Schedule = "parallel",
+    ) -> Compiled:
+        """The circuit of the model, at the spec's level unless another is asked for; of one lane if `sequential`."""
         options, devices = self.spec.compile, self.spec.technology
-        return compile_transformer(
+        compiler = compile_transformer if schedule == "parallel" else compile_lane
+        return compiler(
             self.model,
             weights or self.weights,
             level=level or options.level,
