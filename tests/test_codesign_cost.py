@@ -1,5 +1,6 @@
 """Costs against hand counts on tiny circuits, and against energies that were integrated."""
 
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 
@@ -8,15 +9,19 @@ import pytest
 from scipy.integrate import trapezoid
 from small_blocks import block, one, phases, sample
 
+from analogep.cells import Cell, TransistorCell
 from analogep.codesign.cost import array_power, charging_energy, costs, static_power
 from analogep.codesign.digital import bptt_step, comparison, forward_work
 from analogep.codesign.hardware import Hardware
 from analogep.codesign.operating import OperatingPoint, last_crossing, operating_point, settling_seconds
+from analogep.compile import compile_transformer
+from analogep.compile.device import silicon
 from analogep.errors import ConvergenceError, SpecError
 from analogep.learning.nudge import rails
 from analogep.netlist.arrays import Crossbar
 from analogep.netlist.elements import Capacitor, Resistor, VSource
 from analogep.netlist.graph import Bus, Netlist
+from analogep.netlist.wired import fold_wires
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.transient import transient
 from analogep.technology import preset
@@ -81,6 +86,31 @@ def test_static_power_of_two_pairs_and_a_load_by_hand():
     # class A: one output stage for 0.1 uA, two row drivers for 0.4 uA, at 2 V
     assert found.stages == pytest.approx(2.0 * (1e-7 + 2 * 4e-7))
     assert found.total == pytest.approx(found.arrays + found.loads + found.stages)
+
+
+def test_cells_of_transistors_take_what_their_supplies_deliver():
+    """At level `device`: supply currents of all transistor cells at 5 V; arrays, folded, as at `parasitic`."""
+    model, weights, _ = block("free", tokens=2, channels=4, heads=2, ffn=3, activation="tanh")
+    compiled = compile_transformer(model, weights, level="device")
+    folded = fold_wires(compiled.netlist)
+    rng, buses = np.random.default_rng(0), compiled.netlist.buses
+    v = {name: 0.1 * rng.normal(size=bus.shape) for name, bus in buses.items()}
+    theta = folded.effective(compiled.netlist.arrays)
+    circuit = Circuit(folded.netlist, compiled.scale)
+    point = OperatingPoint(replace(compiled, netlist=folded.netlist), circuit, {"token": v["token"]}, theta, v, v)
+    found = static_power(point, Hardware())
+    amperes = silicon(folded.netlist).supply_amperes
+    assert amperes > 0
+    norms = [e for e in folded.netlist if isinstance(e, Cell) and not isinstance(e, TransistorCell)]
+    class_a = sum(e.siemens * np.abs(v[e.output]).max() * buses[e.output].nodes for e in norms)
+    assert float(found.cells) == pytest.approx(5.0 * amperes + Hardware().supply * class_a)
+    by_hand = sum(
+        np.sum((np.abs(g) + 2 * 1e-6).sum(0) * v[e.reads[0]].reshape(-1, g.shape[1]) ** 2)
+        for e in folded.netlist
+        if isinstance(e, Crossbar)
+        for g in [np.asarray(theta[e.weights])]
+    )
+    assert float(found.arrays) == pytest.approx(by_hand)
 
 
 @cache

@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 from small_blocks import block, one, phases, sample
 
+from analogep.codesign.assess import compiled_for, fitted_scale
 from analogep.codesign.budget import Budget
 from analogep.codesign.capacitor import WithDamping, damping_margins, search
 from analogep.codesign.cost import Costs
 from analogep.codesign.feasibility import Limits, judge, refuse_contradictions
 from analogep.codesign.hardware import Hardware, Sourced
 from analogep.codesign.operating import operating_point, settling_seconds
+from analogep.compile import to_conductances
+from analogep.compile.device import silicon
 from analogep.errors import SpecError
 from analogep.learning.nudge import rails
+from analogep.spec import Compile, parse_spec
 from analogep.technology import preset
+from analogep.training.problem import build
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -168,6 +173,24 @@ def test_the_capacitor_is_a_number_of_theta():
     slow, fast = system.rate(v, point.x, theta), point.circuit.rate(v, point.x, point.theta)
     np.testing.assert_allclose(slow["z"], fast["z"] / 4)
     np.testing.assert_allclose(slow["u"], fast["u"])
+
+
+def test_a_verdict_at_level_device_is_of_the_circuit_with_wires_and_transistors():
+    """What is assessed: effective arrays of tiles in the place of weights, and cells of transistors."""
+    spec = parse_spec({"model": {"tokens": 2, "channels": 4, "ffn": 4, "activation": "tanh"}})
+    problem = build(spec.model_copy(update={"compile": Compile(level="device")}))
+    hardware = Hardware()
+    scale = fitted_scale(problem, hardware)
+    compiled, folded = compiled_for(problem, hardware, scale)
+    assert {tile.weights for tile in folded.tiles.values()} == set(problem.weights)
+    assert silicon(compiled.netlist).transistors > 100
+    theta = folded.effective(to_conductances(problem.weights, scale))
+    for name, tile in folded.tiles.items():
+        g = scale.siemens * problem.weights[tile.weights]
+        off = np.linalg.norm(theta[name] - g) / np.linalg.norm(g)
+        assert 1e-7 < off < 0.05  # 1 ohm a pitch, rows of up to 107 devices
+    with pytest.raises(SpecError, match="'device' for wires"):
+        compiled_for(build(spec.model_copy(update={"compile": Compile(level="ideal")})), hardware, scale)
 
 
 SMALL = ("model.tokens=2", "model.channels=4", "model.ffn=4", "feasibility.chips=2", "feasibility.repeats=2")

@@ -1,4 +1,7 @@
-"""What a compiled circuit costs: power, energy, latency, area, peaks and margins, each number with its source."""
+"""What a compiled circuit costs: power, energy, latency, area, peaks and margins, each number with its source.
+
+The laws of power and energy take JAX arrays and can be differentiated; `Costs` holds plain numbers.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from analogep.cells import Activation, Cell, Multiplier, Softmax, TransistorCell
@@ -31,6 +35,7 @@ from analogep.codesign.hardware import (
 from analogep.codesign.operating import OperatingPoint, full_scale, node_farads, settling_seconds
 from analogep.compile.device import silicon
 from analogep.compile.transformer import LOGITS, STATE
+from analogep.netlist._types import Array
 from analogep.netlist.arrays import Crossbar
 from analogep.netlist.element import BOLTZMANN
 from analogep.netlist.elements import VSource
@@ -69,86 +74,96 @@ class Costs:
 class Powers(NamedTuple):
     """Static power of all copies (watts), by what takes it."""
 
-    arrays: float
-    loads: float
-    cells: float
-    stages: float
+    arrays: Array | float
+    loads: Array | float
+    cells: Array | float
+    stages: Array | float
 
     @property
-    def total(self) -> float:
+    def total(self) -> Array | float:
         """Sum of all."""
         return sum(self)
 
 
-def bars(point: OperatingPoint) -> Iterator[tuple[Bar, np.ndarray, np.ndarray]]:
+def bars(point: OperatingPoint) -> Iterator[tuple[Bar, Array, Array]]:
     """Crossbars with their signed conductances [out, in] (siemens) and their drive [copies, in] (volts)."""
     for element in point.compiled.netlist:
         if isinstance(element, Crossbar | WiredCrossbar):
-            g = np.asarray(point.theta[element.weights], float)
-            v = np.asarray(point.voltages[element.reads[0]])
+            g = jnp.asarray(point.theta[element.weights], float)
+            v = jnp.asarray(point.voltages[element.reads[0]])
             yield element, (g.T if element.transpose else g), v.reshape(-1, v.shape[-1])
 
 
-def array_power(g: np.ndarray, volts: np.ndarray, gmin: float) -> float:
+def array_power(g: Array, volts: Array, gmin: float) -> Array:
     """Power of an array of pairs [out, in] between drivers at `volts` [copies, in] and virtual ground (watts).
 
     The device of the sign carries gmin + |g|, the other one gmin.
     """
-    return float(np.sum((np.abs(g) + 2 * gmin).sum(0) * np.square(volts)))
+    return jnp.sum((jnp.abs(g) + 2 * gmin).sum(0) * jnp.square(volts))
 
 
-def charging_energy(farads: np.ndarray | float, volts: np.ndarray) -> float:
+def charging_energy(farads: Array | float, volts: Array) -> Array:
     """Energy that charging capacitors from 0 V takes from the supply, sum C v^2 (joules)."""
-    return float(np.sum(np.asarray(farads) * np.square(volts)))
+    return jnp.sum(farads * jnp.square(volts))
 
 
-def bias_current(cell: Cell, point: OperatingPoint) -> float:
-    """Bias of all instances of a cell (amperes): its tails where it is made of transistors, class A otherwise.
+def bias_current(cell: Cell, point: OperatingPoint) -> Array | float:
+    """Bias of all instances of a cell (amperes): its supply current where it is made of transistors, class A otherwise.
 
-    A transistor cell has a tail and a reference of the same current for every instance. A behavioral one gets the
-    largest current that any of its output stages delivers; a multiplier that of the product of its largest inputs for
-    every product, a softmax its whole current once for each row.
+    A transistor cell says what it takes: tails, references, bias chains. A behavioral one gets the largest
+    current that any of its output stages delivers; a multiplier that of the product of its largest inputs for every
+    product, a softmax its whole current once for each row.
     """
     netlist = point.compiled.netlist
-    instances = sum(1 for _ in cell.instances(Deck(netlist.buses, netlist.arrays)))
+    sizes = [size for _, size, _ in cell.instances(Deck(netlist.buses, netlist.arrays))]
     if isinstance(cell, TransistorCell):
-        return 2 * cell.tail * instances
+        return sum(cell.supply(size) for size in sizes)
+    instances = len(sizes)
     unit = cell.siemens * cell.volts * abs(cell.gain)
     if isinstance(cell, Softmax):
         return unit * instances
     if isinstance(cell, Multiplier):
-        first, second = (np.max(np.abs(point.voltages[bus])) / cell.volts for bus in cell.inputs)
-        return float(unit * first * second * instances)
+        first, second = (jnp.max(jnp.abs(point.voltages[bus])) / cell.volts for bus in cell.inputs)
+        return unit * first * second * instances
     # a pole's resistor carries what the stage delivers at rest
-    stage = cell.siemens * float(np.max(np.abs(point.voltages[cell.output])))
+    stage = cell.siemens * jnp.max(jnp.abs(point.voltages[cell.output]))
     return stage * (instances if isinstance(cell, Activation) else netlist.buses[cell.output].nodes)
 
 
 def static_power(point: OperatingPoint, hardware: Hardware) -> Powers:
     """Power at the operating point, all copies counted."""
-    arrays = stages = 0.0
+    arrays = stages = loads = cells = jnp.zeros(())
     gmin = hardware.device.gmin
     for _, g, v in bars(point):
         arrays += array_power(g, v, gmin)
-        column = float(np.max(np.abs(v @ g.T)))
-        row = float(np.max((np.abs(g) + 2 * gmin).sum(0) * np.abs(v)))
+        column = jnp.max(jnp.abs(v @ g.T))
+        row = jnp.max((jnp.abs(g) + 2 * gmin).sum(0) * jnp.abs(v))
         stages += len(v) * (g.shape[0] * column + g.shape[1] * row) * hardware.supply
-    loads = cells = 0.0
-    for element in point.compiled.netlist:
+    for part in point.compiled.netlist:
+        element = part.given(point.theta)
         if isinstance(element, Cell):
             supply = VDD - VSS if isinstance(element, TransistorCell) else hardware.supply
             cells += supply * bias_current(element, point)
         elif element.shunts is not None and not isinstance(element, VSource) and element.shunts in point.circuit.states:
             bus = point.compiled.netlist.buses[element.shunts]
-            v = np.asarray(point.voltages[element.shunts])
-            siemens = np.broadcast_to(np.asarray(element.conductance(point.theta), float), bus.shape)
-            loads += float(np.sum((siemens * v**2).ravel()[bus.indices]))
+            power = jnp.broadcast_to(element.conductance(point.theta) * point.voltages[element.shunts] ** 2, bus.shape)
+            loads += jnp.sum(power.ravel()[bus.indices])
     return Powers(arrays, loads, cells, stages)
 
 
-def wire_energy(point: OperatingPoint, farads: float) -> float:
+def wire_energy(point: OperatingPoint, farads: float) -> Array | float:
     """Charging of the driven lines: `farads` at each crossing of both tiles of each copy (bit lines stay at ground)."""
     return sum(charging_energy(2 * farads * g.shape[0], v) for _, g, v in bars(point))
+
+
+def stored_energy(point: OperatingPoint) -> Array | float:
+    """Charging of all capacitors at nodes (joules)."""
+    return sum(charging_energy(c, point.voltages[bus]) for bus, c in node_farads(point).items())
+
+
+def token_energy(point: OperatingPoint, hardware: Hardware, per_settle: Array | float) -> Array | float:
+    """Energy of one settle (joules) and of a reading of the logits, over the tokens."""
+    return (per_settle + point.compiled.netlist.buses[LOGITS].nodes * hardware.adc_joules) / point.compiled.model.tokens
 
 
 def conversions(point: OperatingPoint) -> tuple[int, int]:
@@ -161,13 +176,16 @@ def conversions(point: OperatingPoint) -> tuple[int, int]:
     return sum(buses[bus].nodes for bus in drives), sum(buses[bus].nodes for bus in targets)
 
 
-def costs(point: OperatingPoint, hardware: Hardware, *, alpha: float | None = None) -> Costs:
+def costs(
+    point: OperatingPoint, hardware: Hardware, *, alpha: float | None = None, settling: float | None = None
+) -> Costs:  # fmt: skip
     """Everything at once.
 
     Parameters
     ----------
     point : the circuit at rest, and what its nudge moves.
     alpha : spectral abscissa (1/tau), for the settling time that it leads to expect.
+    settling : time to half an LSB (seconds); simulated when None.
 
     Returns
     -------
@@ -179,13 +197,14 @@ def costs(point: OperatingPoint, hardware: Hardware, *, alpha: float | None = No
         If the transient does not settle.
     """
     scale, tokens = point.compiled.scale, point.compiled.model.tokens
-    range_volts = full_scale(point)
+    range_volts = float(full_scale(point))
     half_lsb = range_volts / 2**hardware.adc_bits  # a range of both signs
-    settle = settling_seconds(point.circuit, point.x, point.theta, point.voltages, half_lsb)
-    powers = static_power(point, hardware)
-    farads = node_farads(point)
-    charge = sum(charging_energy(c, point.voltages[bus]) for bus, c in farads.items())
-    wires = wire_energy(point, hardware.wires.word_farads)
+    settle = settling
+    if settle is None:
+        settle = settling_seconds(point.circuit, point.x, point.theta, point.voltages, half_lsb)
+    powers = Powers(*map(float, static_power(point, hardware)))
+    farads = {bus: np.asarray(c) for bus, c in node_farads(point).items()}
+    charge, wires = float(stored_energy(point)), float(wire_energy(point, hardware.wires.word_farads))
     per_settle = powers.total * settle + charge + wires
     rows = max(g.shape[1] for _, g, _ in bars(point))
     delay, logits = hardware.adc_seconds(rows), point.compiled.netlist.buses[LOGITS].nodes
@@ -221,7 +240,7 @@ def costs(point: OperatingPoint, hardware: Hardware, *, alpha: float | None = No
         "energy_adc": Sourced(hardware.adc_joules, "J", f"{ADC_ENERGY}; compare {KULL}: 2.6 pJ"),
         "energy_dac": Sourced(hardware.dac_joules, "J", DAC_ENERGY),
         "energy_per_token": Sourced(
-            (per_settle + logits * hardware.adc_joules) / tokens, "J", "one settle and a reading of the logits"
+            float(token_energy(point, hardware, per_settle)), "J", "one settle and a reading of the logits"
         ),
         "energy_per_step": Sourced(learning, "J", f"{PHASES} phases, {readings} readings, nudge; {WRITE_ENERGY}"),
         "energy_per_learned_token": Sourced(learning / tokens, "J", "energy of a learning step over its tokens"),
@@ -284,10 +303,10 @@ def _extremes(point: OperatingPoint, hardware: Hardware, farads: Mapping[str, np
     smallest = float(np.sqrt(np.mean(moved**2)))
     margin = smallest / float(np.sqrt(np.mean(2 * noise**2))) * np.sqrt(hardware.repeats)
     return {
-        "peak_volts": Sourced(full_scale(point), "V", ARITHMETIC),
+        "peak_volts": Sourced(float(full_scale(point)), "V", ARITHMETIC),
         "peak_read_volts": Sourced(drive, "V", f"{ARITHMETIC}: largest row drive"),
         "peak_amperes": Sourced(current, "A", f"{ARITHMETIC}: largest array output"),
-        "dynamic_range": Sourced(full_scale(point) / smallest, "1", "largest voltage over the rms of v+ - v-"),
+        "dynamic_range": Sourced(float(full_scale(point)) / smallest, "1", "largest voltage over the rms of v+ - v-"),
         "nudge_to_noise": Sourced(
             float(margin), "1", f"rms of v+ - v- over that of kT/C noise in both, {hardware.repeats} repeats"
         ),

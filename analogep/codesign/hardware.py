@@ -58,6 +58,10 @@ class Hardware:
     wires : of the tiles.
     mismatch : relative spread of the adjoint path's cells.
     offset, gain_error : of the amplifiers that read nodes: standard deviations (volts, and relative).
+    flicker : 1/f noise of those amplifiers, root of the density at 1 Hz (V/sqrt(Hz)). None by default: with
+        K = 1e-25 V^2 F (Razavi 2001, sec. 7.2) a pair of 30 um^2 has 0.7 uV, of which a difference keeps 3 uV.
+    warming, tempco : kelvin per second by which devices warm up in a step, and the temperature coefficient of their
+        conductance (1/K). No preset has one.
     settle_seconds : time that each phase is given; None, as long as the first reading needs (half an LSB).
 
     Raises
@@ -77,6 +81,9 @@ class Hardware:
     mismatch: float = 0.05
     offset: float = 1e-3
     gain_error: float = 0.01
+    flicker: float = 0.0
+    warming: float = 0.0
+    tempco: float = 0.0
     settle_seconds: float | None = None
 
     def __post_init__(self) -> None:
@@ -86,6 +93,8 @@ class Hardware:
         for name in ("adc_bits", "dac_bits"):
             if not 2 <= getattr(self, name) <= 16:
                 raise SpecError(f"Hardware: {name} = {getattr(self, name)}; give 2 to 16 bits")
+        if not self.flicker >= 0:
+            raise SpecError(f"Hardware: flicker = {self.flicker:g}; give 0 or more")
         if self.repeats < 1:
             raise SpecError(f"Hardware: repeats = {self.repeats}; give 1 or more readings")
         if self.schedule not in ("parallel", "sequential"):
@@ -109,6 +118,16 @@ class Hardware:
     def adc_seconds(self, rows: int) -> float:
         """Delay of a conversion, with so many rows on the column that is read."""
         return self.adc_bits * (0.00653e-9 * rows + 0.640e-9)
+
+    def phase_seconds(self, given: float, *, rows: int, tokens: int) -> float:
+        """Time of a phase and its readings, by which the next one comes later.
+
+        Parameters
+        ----------
+        given : seconds to settle. rows : on the column that is read. tokens : that take turns at the converters.
+        """
+        turns = tokens if self.schedule == "parallel" else 1
+        return given + self.repeats * turns * self.adc_seconds(rows)
 
     def pulse_joules(self, siemens: float) -> float | None:
         """Energy of one update pulse at a mean conductance; None for devices that no source has a pulse for."""

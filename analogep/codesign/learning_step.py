@@ -1,13 +1,13 @@
 """One learning step on imperfect hardware: every named imperfection can be switched on and off without compiling anew.
 
 The adjoint path is the circuit itself with its couplings reversed: arrays are read from their other side, cells have
-small-signal copies. The reference is the implicit gradient at the conductances as they are, without noise.
+small-signal copies. The currents that hold it at rest are those of the free phase. The reference is the implicit
+gradient at the conductances as they are, without noise: of F(z) at level `parasitic`, of the circuit at `device`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -16,27 +16,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from analogep.codesign.hardware import Hardware
+from analogep.codesign.reversed_step import CUT, DAC, ReversedStep, select
 from analogep.compile.stages import to_conductances
-from analogep.compile.transformer import LOGITS, PREDICTION, STATE
+from analogep.compile.transformer import LOGITS
 from analogep.ep import oracle
 from analogep.ep.estimators import REVERSED
 from analogep.errors import SpecError
 from analogep.learning.nudge import rails
 from analogep.learning.phases import CircuitPhases, PhaseRun, over_samples
-from analogep.learning.readout import cut_off, node_noise
-from analogep.learning.reversal import hold, reversed_network
+from analogep.learning.readout import Lines, Readout, node_noise
 from analogep.learning.rule import Phase, local_gradient
 from analogep.models.objective import Batch, cross_entropy
-from analogep.netlist._types import Array, Currents, Parameters, Voltages
-from analogep.netlist.element import BOLTZMANN, HELD
+from analogep.netlist._types import Array, Parameters, Voltages
 from analogep.netlist.elimination import effective_matrix
-from analogep.netlist.transposed import Transposed
-from analogep.simulate.circuit import Circuit
-from analogep.simulate.linear import linear_response
-from analogep.simulate.settle import settle_near
+from analogep.netlist.wired import WiredCrossbar
 from analogep.technology import (
     Amplifier,
-    Converter,
+    Between,
     Devices,
     Drift,
     Effect,
@@ -46,8 +42,12 @@ from analogep.technology import (
     ProgrammingError,
     Stuck,
     ThermalNoise,
+    VoltageWander,
+    Wander,
+    Warming,
+    aging,
     apply,
-    from_pairs,
+    moments,
     named_key,
     to_pairs,
 )
@@ -57,7 +57,8 @@ ON_DEVICES = {
 }  # fmt: skip
 """Names of the effects on written devices."""
 READ_NOISE, WIRES, COPIES, AMPLIFIERS = "read noise", "wires", "adjoint mismatch", "amplifiers"
-ADC, DAC, THERMAL, CUT = "ADC", "nudge DAC", "thermal noise", "finite settling"
+ADC, THERMAL = "ADC", "thermal noise"
+SLOW, AGES, WARMS = "1/f between phases", "drift between phases", "warming"
 RESIDUAL = 1e-6
 """Relative residual above which a state at rest does not count as found."""
 
@@ -77,24 +78,16 @@ class Outcome(NamedTuple):
     residual: Array
 
 
-@dataclass(frozen=True, eq=False)
-class Copied(Transposed):
-    """A reversed cell whose small-signal conductances are copies, each output's off by its factor in theta."""
-
-    def currents(self, v: Voltages, theta: Parameters, t: Array | float) -> Currents:
-        factors = theta.get(f"{self.name}.copies", 1.0)
-        return super().currents({**v, **{bus: v[bus] * factors for bus in self._outputs}}, theta, t)
-
-
-class LearningStep:
+class LearningStep(ReversedStep):
     """A step of the reversed estimator on one batch.
 
     Parameters
     ----------
-    phases : of the compiled block at level `parasitic`.
+    phases : of the compiled block at level `parasitic`, or at `device` with its wires folded.
     weights : dimensionless, as they are meant.
     hardware : what it is built of.
     horizon : time that each phase is given (units of tau); None lets phases settle.
+    tiles : at level `device`, effective array -> its tile, as `fold_wires` gives them.
 
     Raises
     ------
@@ -103,37 +96,68 @@ class LearningStep:
     """
 
     def __init__(
-        self, phases: CircuitPhases, weights: Parameters, batch: Batch, *, hardware: Hardware, horizon: float | None
+        self,
+        phases: CircuitPhases,
+        weights: Parameters,
+        batch: Batch,
+        *,
+        hardware: Hardware,
+        horizon: float | None,
+        tiles: Mapping[str, WiredCrossbar] | None = None,
     ) -> None:
-        if phases.compiled.level != "parasitic":
+        if phases.compiled.level != "parasitic" and not tiles:
             raise SpecError(
-                f"an error budget needs compile.level = 'parasitic', not {phases.compiled.level!r}: effects on "
-                "devices, wires and cells are switched on one after another in a circuit without them"
+                f"an error budget needs compile.level = 'parasitic', not {phases.compiled.level!r}, or 'device' with "
+                "its wires folded (fold_wires) and their tiles"
             )
-        self.phases, self.batch, self.hardware, self.horizon = phases, batch, hardware, horizon
-        self.scale = phases.compiled.scale
+        super().__init__(phases, hardware, horizon, exact=bool(tiles))
+        self.batch, self.tiles = batch, dict(tiles or {})
         meant = to_conductances({name: np.asarray(w) for name, w in weights.items()}, self.scale)
         self.pairs = to_pairs(meant, hardware.device)
+        self.seen = tuple(self.tiles or self.pairs)
         self.written = {_name(effect): effect for effect in hardware.device.written()}
         self.reading = hardware.device.reading()
-        turned = reversed_network(phases.compiled.netlist)
-        copied = [Copied(e.name, e.of, e.ignored) for e in turned if isinstance(e, Transposed)]
-        self.turned = Circuit(turned.replace_elements(*copied), self.scale, forward_only=True)
-        self.copies = {e.name: turned.shape(e.of.drives[0]) for e in copied}
+        inputs = phases.circuit.inputs()
         arrays = [e for e in phases.netlist if e.array is not None]
-        touched = tuple(dict.fromkeys(bus for e in arrays for bus in (*e.reads, *e.drives)))
-        self.rails = tuple(bus for bus in touched if bus in phases.circuit.inputs())
-        self.sizes = {bus: phases.netlist.shape(bus)[-1] for bus in touched if bus not in self.rails}
-        self.noises = node_noise(phases.circuit, buses=self.sizes)
+        self.rails = tuple(sorted({bus for e in arrays for bus in e.reads if bus in inputs}))
+        self.lines = Lines.of(phases.netlist, known=self.rails, turns=1)
+        self.farads = self.lines.each(
+            {bus: float(e.farads) for bus, e in node_noise(phases.circuit, buses=self.lines.shapes).items()}
+        )
+        self.between, self.gap = self._slow_effects(), self._gap()
+
+    def _gap(self) -> float:
+        """Seconds from phase to phase; one that is not cut off may take as long as its options allow."""
+        longest = self.phases.options.horizon if self.horizon is None else self.horizon
+        given = self.hardware.settle_seconds or longest * self.scale.seconds
+        rows = max(pair.shape[-1] for pair in self.pairs.values())
+        return self.hardware.phase_seconds(given, rows=rows, tokens=self.phases.compiled.model.tokens)
+
+    def _slow_effects(self) -> dict[str, tuple[Between, ...]]:
+        """What devices go on doing from phase to phase; noise faster than a node follows averages out."""
+        device, hardware = self.hardware.device, self.hardware
+        noise = () if device.flicker is None else (Wander(device.flicker[0], self.bandwidth),)
+        warming = (Warming(hardware.warming, hardware.tempco),) if hardware.warming * hardware.tempco else ()
+        found: dict[str, tuple[Between, ...]] = {SLOW: noise, AGES: aging(device), WARMS: warming}
+        return {name: effects for name, effects in found.items() if effects}
+
+    @property
+    def bandwidth(self) -> float:
+        """Noise bandwidth of a state, 1 / (4 tau) (hertz)."""
+        return 1 / (4 * self.scale.seconds)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Imperfections of this hardware, in the order in which they act."""
+        wires = self.hardware.wires
         there = {
             READ_NOISE: bool(tuple(self.reading)),
-            WIRES: self.hardware.wires.word_ohms + self.hardware.wires.bit_ohms > 0,
+            WIRES: not self.tiles and wires.word_ohms + wires.bit_ohms > 0,
             COPIES: self.hardware.mismatch > 0,
             CUT: self.horizon is not None,
+            SLOW: SLOW in self.between or self.hardware.flicker > 0,
+            AGES: AGES in self.between,
+            WARMS: WARMS in self.between,
             DAC: True,
             AMPLIFIERS: self.hardware.offset > 0 or self.hardware.gain_error > 0,
             THERMAL: True,
@@ -144,7 +168,7 @@ class LearningStep:
     def nominal(self) -> tuple[PhaseRun, dict[str, np.ndarray]]:
         """The free phase without imperfections, and the rails of the batch (leading axes: samples)."""
         x = rails(self.batch, self.scale.volts)
-        run = over_samples(self.phases.free, (x,), from_pairs(self.pairs))
+        run = over_samples(self.phases.free, (x,), self._signed({}, self.pairs))
         run.settled.require("the free phase")
         return run, x
 
@@ -170,34 +194,54 @@ class LearningStep:
         devices = self._devices(on, named_key(key, "chip"))
         read = devices
         if READ_NOISE in on:
-            read = _select(on[READ_NOISE], apply(self.reading, devices, named_key(key, "reading")), devices)
+            read = select(on[READ_NOISE], apply(self.reading, devices, named_key(key, "reading")), devices)
         theta, truth = self._signed(on, read), self._signed(on, devices)
+        later = self._later(on, read, named_key(key, "between"))
         factors = self._copies(on, named_key(key, "copies"))
-        free, plus, z, residual = over_samples(self._phases, (rest, x), theta, {**truth, **factors}, on)
-        runs = {Phase.FREE: free, Phase.REVERSED_PLUS: plus, Phase.REVERSED_MINUS: _mirrored(free, plus)}
-        gradient = self._measured(on, runs, key)
-        weights = {name: g / self.scale.siemens for name, g in truth.items()}
+        found = over_samples(self._settled, (rest, x), theta, truth, factors, later, on)
+        gradient = self._measured(on, found.signals, key)
         data = (self.batch.inputs, self.batch.targets, self.batch.weights)
-        reference = oracle.implicit(self.phases.compiled.model, weights, z / self.scale.volts, *data)
-        loss = jnp.mean(jax.vmap(cross_entropy)(free[LOGITS] / self.scale.volts, *map(jnp.asarray, data[1:])))
-        return Outcome(1 - self._cosine(on, devices, gradient, reference.gradient), loss, jnp.max(residual))
+        if self.tiles:
+            reference = {name: g.mean(0) for name, g in found.exact.items()}
+        else:
+            weights = {name: g / self.scale.siemens for name, g in truth.items()}
+            z = found.quiet / self.scale.volts
+            reference = oracle.implicit(self.phases.compiled.model, weights, z, *data).gradient
+        logits = found.signals[Phase.FREE][LOGITS] / self.scale.volts
+        loss = jnp.mean(jax.vmap(cross_entropy)(logits, *map(jnp.asarray, data[1:])))
+        return Outcome(1 - self._cosine(on, devices, gradient, reference), loss, jnp.max(found.residual))
 
     def _devices(self, on: Mapping[str, Array], key: Array) -> Devices:
         """The pairs as they were written."""
         devices = self.pairs
         for name, effect in self.written.items():
-            devices = _select(on[name], apply(effect, devices, named_key(key, name)), devices)
+            devices = select(on[name], apply(effect, devices, named_key(key, name)), devices)
         return devices
+
+    def _later(self, on: Mapping[str, Array], devices: Devices, key: Array) -> dict[str, Array] | None:
+        """What the circuit sees of the devices in the two nudged phases [2, ...]; None if they stay as they are."""
+        if not self.between:
+            return None
+        moved = {name: jnp.stack([pair, pair]) for name, pair in devices.items()}
+        for what, effects in self.between.items():
+            then = moments(effects, devices, named_key(key, what), (self.gap, 2 * self.gap))
+            moved = {name: both + on[what] * (then[name] - devices[name]) for name, both in moved.items()}
+        each = [self._signed(on, {name: both[k] for name, both in moved.items()}) for k in (0, 1)]
+        return {name: jnp.stack([signed[name] for signed in each]) for name in each[0]}
 
     def _signed(self, on: Mapping[str, Array], devices: Devices) -> dict[str, Array]:
         """What the circuit sees of pairs: their difference, through wires."""
-        if WIRES not in on:
-            return from_pairs(devices)
-        return {name: self._through(on[WIRES], pair) for name, pair in devices.items()}
+        return {name: self._seen(on, name, devices[self._array(name)]) for name in self.seen}
 
-    def _through(self, wired: Array, pair: Array) -> Array:
-        seen = jnp.where(wired, effective_matrix(pair, self.hardware.wires), pair)
-        return seen[0] - seen[1]
+    def _seen(self, on: Mapping[str, Array], name: str, pair: Array) -> Array:
+        if self.tiles:
+            return self.tiles[name].effective(pair)
+        through = jnp.where(on[WIRES], effective_matrix(pair, self.hardware.wires), pair) if WIRES in on else pair
+        return through[0] - through[1]
+
+    def _array(self, name: str) -> str:
+        """The weights behind an array of the circuit."""
+        return self.tiles[name].weights if self.tiles else name
 
     def _copies(self, on: Mapping[str, Array], key: Array) -> dict[str, Array]:
         """Factors of the cells' copies, for theta."""
@@ -206,102 +250,29 @@ class LearningStep:
         effect = Mismatch(self.hardware.mismatch * on[COPIES])
         return {f"{n}.copies": effect(jnp.ones(shape), named_key(key, n)) for n, shape in self.copies.items()}
 
-    def _phases(
-        self, rest: Voltages, x: Voltages, theta: Parameters, fixed: Parameters, on: Mapping[str, Array]
-    ) -> tuple[dict[str, Array], dict[str, Array], Array, Array]:
-        """Voltages of the free phase and of the nudged reversed circuit of one sample; its state without read noise.
-
-        Parameters
-        ----------
-        theta : conductances as they are read. fixed : as they are, and factors of the copies.
-        """
-        circuit, options = self.phases.circuit, self.phases.options
-        both = {name: jnp.stack([g, fixed[name]]) for name, g in theta.items()}
-        settled = jax.vmap(lambda g: settle_near(circuit, x, g, v0=rest, options=options))(both)
-        free, quiet = ({bus: v[k] for bus, v in settled.v.items()} for k in (0, 1))
-        if self.horizon is not None:
-            early = settle_near(circuit, x, theta, options=cut_off(self.horizon, options))
-            free = _select(on[CUT], early.v, free)
-        v = circuit.voltages(free, x, theta)
-        turned, theta = self.turned, {**fixed, **theta}
-        inputs = {**x, **{HELD + bus: value for bus, value in v.items()}}
-        sources = dict(hold(turned, v, inputs, theta))
-        push = self._push(on, v, x)
-        sources[LOGITS] = sources[LOGITS] + push
-        start = {bus: v[bus] for bus in turned.states}
-        moved = linear_response(turned, start, inputs, theta)({LOGITS: push})
-        nudged = {bus: start[bus] + moved[bus] for bus in start}
-        if self.horizon is not None:
-            # linear, and as far as its small displacement wants it: a relative tolerance as tight as the nudge
-            near = replace(cut_off(self.horizon, options), rtol=min(options.rtol, 1e-4 * self.hardware.beta))
-            early = settle_near(turned, inputs, theta, v0=start, sources=sources, options=near)
-            nudged = _select(on[CUT], early.v, nudged)
-        voltages = turned.voltages(nudged, inputs, theta, 0.0, sources)
-        plus = {bus: value for bus, value in voltages.items() if not bus.startswith(HELD)}
-        return v, plus, quiet[STATE], jnp.max(jnp.where(settled.converged, settled.residual, jnp.inf))
-
-    def _push(self, on: Mapping[str, Array], v: Voltages, x: Voltages) -> Array:
-        """Current of the nudge beta w (y - p) into the logits."""
-        error = x["target"] - v[PREDICTION]
-        made = Converter(self.hardware.dac_bits, self.scale.volts)(error, jax.random.key(0))
-        return (
-            (self.hardware.beta * self.scale.siemens)
-            * (x["weight"] / self.scale.volts)[..., None]
-            * jnp.where(on[DAC], made, error)
-        )
-
     def _measured(self, on: Mapping[str, Array], runs: Mapping[Phase, Voltages], key: Array) -> dict[str, Array]:
         """The gradient of the rule from the phases as they are read (1/siemens).
 
-        All nodes of a token go side by side, which compiles ten times faster than bus by bus; each bus has a range of
-        its own all the same.
+        Switches are numbers of the readout: no temperature, no spread, 32 bits are as good as no noise, no error, none.
         """
-        hot = self.hardware.device.kelvin * on[THERMAL]
-        farads = self._beside({bus: e.farads * jnp.ones(self.sizes[bus]) for bus, e in self.noises.items()})
-        seen = {phase: self._amplified(on, self._beside(v), named_key(key, "amplifiers")) for phase, v in runs.items()}
-        free, plus, minus = (seen[p] for p in (Phase.FREE, Phase.REVERSED_PLUS, Phase.REVERSED_MINUS))
-        bits = jnp.where(on[ADC], float(self.hardware.adc_bits), 32.0)  # 32 bits are as good as none
-
-        def read(volts: Array, capacitors: Array, key: Array) -> Array:
-            """Mean of readings, each sampled and converted anew, in the range of each node's bus."""
-            noise = ThermalNoise(capacitors, hot)
-            converter = Converter(bits, self._ranges(volts, jnp.sqrt(BOLTZMANN * hot / capacitors)))  # type: ignore[arg-type]
-
-            def add(k: Array, total: Array) -> Array:
-                return total + converter(noise(volts, jax.random.fold_in(key, k)), key)
-
-            return jax.lax.fori_loop(0, self.hardware.repeats, add, jnp.zeros_like(volts)) / self.hardware.repeats
-
-        # both nudged phases are sampled, and their difference is converted once (correlated double sampling)
-        half = read(plus - minus, farads / 2, named_key(key, "difference")) / 2
-        measured = {
-            Phase.FREE: self._apart(read(free, farads, named_key(key, "free"))),
-            Phase.REVERSED_PLUS: self._apart(half),
-            Phase.REVERSED_MINUS: self._apart(-half),
-        }
-        measured[Phase.FREE] |= {bus: runs[Phase.FREE][bus] for bus in self.rails}  # known as they are
-        return {name: g.mean(0) for name, g in jax.vmap(self._gradient)(measured).items()}
-
-    def _beside(self, voltages: Voltages) -> Array:
-        """All buses that are read, side by side [..., nodes of a token]."""
-        return jnp.concatenate([voltages[bus] for bus in self.sizes], axis=-1)
-
-    def _apart(self, joined: Array) -> dict[str, Array]:
-        ends = np.cumsum(list(self.sizes.values()))[:-1]
-        return dict(zip(self.sizes, jnp.split(joined, ends, axis=-1), strict=True))
-
-    def _amplified(self, on: Mapping[str, Array], volts: Array, key: Array) -> Array:
-        """Signals behind the amplifiers of the chip, one for each node of a token."""
-        if AMPLIFIERS not in on:
-            return volts
-        offset, gain = (on[AMPLIFIERS] * spread for spread in (self.hardware.offset, self.hardware.gain_error))
-        return Amplifier(offset=offset, gain_error=gain, shared=2)(volts, key)
-
-    def _ranges(self, signal: Array, noise: Array) -> Array:
-        """Range of the bus of each node: its largest voltage, and room for noise."""
-        parts, spreads = self._apart(signal), self._apart(noise)
-        peaks = {bus: jnp.abs(v).max() + 4 * spreads[bus].max() for bus, v in parts.items()}
-        return self._beside({bus: jnp.full(size, peaks[bus]) for bus, size in self.sizes.items()})
+        hardware = self.hardware
+        slow = None
+        if SLOW in on and hardware.flicker > 0:
+            slow = VoltageWander(on[SLOW] * hardware.flicker, self.bandwidth)
+        amplifier = None
+        if AMPLIFIERS in on:
+            spreads = (on[AMPLIFIERS] * hardware.offset, on[AMPLIFIERS] * hardware.gain_error)
+            amplifier = Amplifier(offset=spreads[0], gain_error=spreads[1])
+        readout = Readout(
+            noise=ThermalNoise(self.farads, hardware.device.kelvin * on[THERMAL]),
+            slow=slow,
+            gap=self.gap,
+            amplifier=amplifier,
+            bits=jnp.where(on[ADC], float(hardware.adc_bits), 32.0),
+            repeats=hardware.repeats,
+        )
+        seen = readout.signals(REVERSED, self.lines, runs, key=key, chip=named_key(key, "amplifiers"))
+        return {name: g.mean(0) for name, g in jax.vmap(self._gradient)(seen).items()}
 
     def _gradient(self, signals: Mapping[Phase, Voltages]) -> dict[str, Array]:
         return local_gradient(REVERSED, self.phases.netlist, signals, self.hardware.beta, self.phases.unit)
@@ -311,11 +282,12 @@ class LearningStep:
     ) -> Array:
         """Cosine over all devices of all pairs."""
         products = first = second = jnp.zeros(())
-        for name, pair in devices.items():
+        for name in estimate:
+            pair = devices[self._array(name)]
             both = jnp.stack([jnp.ones(()), -jnp.ones(())])[:, None, None]
             true = both * reference[name]
-            if WIRES in on:
-                true = oracle.pullback(lambda p: self._through(on[WIRES], p), pair, reference[name])
+            if self.tiles or WIRES in on:
+                true = oracle.pullback(partial(self._seen, on, name), pair, reference[name])
             found = both * estimate[name]
             products, first, second = (
                 products + jnp.vdot(found, true), first + jnp.vdot(found, found), second + jnp.vdot(true, true)
@@ -326,12 +298,3 @@ class LearningStep:
 def _name(effect: Effect) -> str:
     found = next((name for kind, name in ON_DEVICES.items() if isinstance(effect, kind)), None)
     return found or type(effect).__name__.lower()
-
-
-def _select(switch: Array, one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: jnp.where(switch, one[name], other[name]) for name in other}
-
-
-def _mirrored(free: Voltages, plus: Voltages) -> dict[str, Array]:
-    """The phase with the opposite nudge: about the held state the reversed circuit is linear."""
-    return {bus: 2 * free[bus] - plus[bus] for bus in plus if bus in free}

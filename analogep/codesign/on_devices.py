@@ -8,7 +8,7 @@ apart, as the change of its loss.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -26,11 +26,11 @@ from analogep.ep.fidelity import fidelity
 from analogep.errors import ConvergenceError
 from analogep.learning.nudge import rails
 from analogep.learning.phases import CircuitPhases, PhaseRun, over_samples
-from analogep.learning.readout import EXACT, Readout
+from analogep.learning.readout import EXACT, Readout, place
 from analogep.learning.rule import Phase
 from analogep.models.objective import Batch
 from analogep.netlist._types import Array, Parameters, Voltages
-from analogep.technology import Devices, Effect, Preset, apply, from_pairs, named_key, to_pairs
+from analogep.technology import Between, Devices, Effect, Preset, apply, from_pairs, moments, named_key, to_pairs
 
 Runs = dict[Phase, PhaseRun]
 MEASURES = ("cosine", "relative_error", "norm_ratio")
@@ -45,6 +45,8 @@ def on_devices(
     keys: Array,
     written: Effect | None = None,
     reading: Effect | None = None,
+    between: Iterable[Between] = (),
+    gap: float = 0.0,
     readout: Readout = EXACT,
     beta: float = 1e-3,
     estimators: Iterable[str] | None = None,
@@ -62,6 +64,10 @@ def on_devices(
     written : effect on programmed devices, fixed for a chip, such as `preset.written()`.
     reading : effect on devices that is drawn anew in every phase, such as `preset.reading()`: noise that is slower than
         a phase and forgotten until the next one. Noise much faster than the nodes averages out, and is none.
+    between : what devices do from phase to phase (`technology.Wander`, `aging(preset)`, `Warming`): a nudged phase
+        comes `gap` seconds after the free one, the opposite nudge as much later (`learning.readout.place`). The
+        reversed circuit is held at rest anew in each phase.
+    gap : seconds from phase to phase.
     readout : of the phases' signals.
     beta : nudging strength.
     estimators : names; all that the circuit supports when None.
@@ -81,7 +87,7 @@ def on_devices(
     """
     names = Estimators(phases).available if estimators is None else tuple(estimators)
     meant, scale = to_conductances(weights, phases.compiled.scale), phases.compiled.scale
-    pairs = to_pairs(meant, preset)
+    pairs, courses = to_pairs(meant, preset), tuple(between)
     # phases that are cut off say nothing of where the circuit would settle, which the reference is about
     settling = phases if phases.options.polish else CircuitPhases(phases.compiled)
     x = rails(batch, scale.volts)
@@ -100,11 +106,11 @@ def on_devices(
         if not truth.converged:
             rows.append([dict.fromkeys(MEASURES, math.nan) | {"converged": False} for _ in names])
             continue
-        if reading is None:
+        if reading is None and not courses:
             wanted = frozenset(phase for name in names for phase in RULES[name].phases)
             runs = phases.run(x, held, wanted, beta, free=free if settling is phases else None)
         else:
-            runs = _run_noisy(phases, names, x, devices, reading, key, beta)
+            runs = _run_changing(phases, names, x, partial(_held_in, devices, reading, courses, gap, key), beta)
         rows.append([_row(phases, name, readout, runs, key, beta, truth) for name in names])
     found = {
         what: (("estimator", "chip"), np.array([[chip[k][what] for chip in rows] for k in range(len(names))]))
@@ -130,23 +136,23 @@ def _truth(phases: CircuitPhases, free: PhaseRun, weights: Parameters, batch: Ba
     return _Truth(found.gradient, float(found.loss) if converged else math.nan, converged)
 
 
-def _run_noisy(
-    phases: CircuitPhases,
-    names: tuple[str, ...],
-    x: Voltages,
-    pairs: Devices,
-    reading: Effect,
-    key: Array,
-    beta: float,
+def _held_in(
+    devices: Devices, reading: Effect | None, between: tuple[Between, ...], gap: float, key: Array, phase: Phase
+) -> Devices:
+    """Signed conductances of a chip in one of its phases."""
+    # both moments are drawn every time, so that phases see one course
+    after = moments(between, devices, named_key(key, "between"), (gap, 2 * gap)) if place(phase) else {}
+    changed = {name: both[place(phase) - 1] for name, both in after.items()} or devices
+    return from_pairs(changed if reading is None else apply(reading, changed, named_key(key, phase)))
+
+
+def _run_changing(
+    phases: CircuitPhases, names: tuple[str, ...], x: Voltages, held: Callable[[Phase], Devices], beta: float
 ) -> Runs:
-    """All phases of a chip, each with other conductances."""
-
-    def noisy(phase: Phase) -> Devices:
-        return from_pairs(apply(reading, pairs, named_key(key, phase)))
-
-    runs = phases.run(x, noisy(Phase.FREE), frozenset(), beta)
+    """All phases of a chip, each with the conductances that it has then."""
+    runs = phases.run(x, held(Phase.FREE), frozenset(), beta)
     for phase in sorted({phase for name in names for phase in RULES[name].phases} - {Phase.FREE}):
-        runs |= phases.run(x, noisy(phase), frozenset({phase}), beta, free=runs[Phase.FREE])
+        runs |= phases.run(x, held(phase), frozenset({phase}), beta, free=runs[Phase.FREE])
     return runs
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 
 from analogep.compile import Compiled
 from analogep.errors import ConvergenceError
 from analogep.learning.phases import CircuitPhases
 from analogep.learning.rule import Phase
-from analogep.netlist._types import Array, Parameters
+from analogep.netlist._types import Array, Parameters, Voltages
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.system import System
 from analogep.simulate.transient import transient
@@ -34,10 +34,10 @@ class OperatingPoint:
 
     compiled: Compiled
     circuit: Circuit
-    x: Mapping[str, np.ndarray]
+    x: Voltages
     theta: Parameters
-    voltages: Mapping[str, np.ndarray]
-    displacement: Mapping[str, np.ndarray]
+    voltages: Voltages
+    displacement: Voltages
 
 
 def operating_point(
@@ -114,15 +114,12 @@ def last_crossing(times: np.ndarray, away: np.ndarray, tolerance: float, until: 
     return float(times[k] + (times[k + 1] - times[k]) * (away[k] - tolerance) / (away[k] - away[k + 1]))
 
 
-def full_scale(point: OperatingPoint) -> float:
+def full_scale(point: OperatingPoint) -> Array:
     """Largest voltage of any state (volts): the range that readings need."""
-    return max(float(np.max(np.abs(point.voltages[bus]))) for bus in point.circuit.states)
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(point.voltages[bus])) for bus in point.circuit.states]))
 
 
-def node_farads(point: OperatingPoint) -> dict[str, np.ndarray]:
+def node_farads(point: OperatingPoint) -> dict[str, Array]:
     """Capacitance of every node of every state bus (farads)."""
     circuit = point.circuit
-    return {
-        bus: np.broadcast_to(np.asarray(jax.device_get(circuit.capacitance[bus])), circuit.states[bus].shape)
-        for bus in circuit.states
-    }
+    return {bus: jnp.broadcast_to(circuit.capacitance[bus], circuit.states[bus].shape) for bus in circuit.states}

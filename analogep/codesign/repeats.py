@@ -30,6 +30,7 @@ from analogep.learning.readout import Readout
 from analogep.learning.rule import Phase, Rule, Term, displacement, local_gradient
 from analogep.netlist._types import Array, Parameters, Voltages
 from analogep.netlist.arrays import Crossbar
+from analogep.netlist.graph import Netlist
 
 
 class ReadError(NamedTuple):
@@ -129,23 +130,41 @@ def white_noise_to_signal(
     contrast = displacement(rule, {phase: runs[phase].voltages for phase in rule.phases}, 1.0 / (rule.nudges or 1.0))
     of_difference = len({term.post for term in rule.terms}) * volts**2
 
-    def products(pre: Voltages, post: Voltages) -> dict[str, Array]:
-        # an array pushes current into its sink: its product has a minus sign, which squares have not
-        one = jax.vmap(lambda a, b: local_gradient(_PRODUCT, netlist, {Phase.FREE: a, Phase.TWIN: b}, 1.0, -1.0))
-        return one(pre, post)
+    def one(a: Voltages, d: Voltages) -> Array:
+        return products_noise(netlist, a, d, dict.fromkeys(a, volts**2), dict.fromkeys(d, of_difference))
 
-    first = products(
-        {k: a**2 + volts**2 for k, a in drive.items()}, {k: d * 0 + of_difference for k, d in contrast.items()}
-    )
-    second = products({k: a * 0 + volts**2 for k, a in drive.items()}, {k: d**2 for k, d in contrast.items()})
     samples = len(next(iter(drive.values())))
-    power = sum(float(jnp.sum(g)) for part in (first, second) for g in part.values()) / samples**2
+    power = float(jnp.sum(jax.vmap(one)(dict(drive), contrast))) / samples**2
     step = phases.unit * (rule.nudges * beta if rule.nudges else 1.0)
     clean = Estimators(phases).gradient(name, dict(runs), beta).gradient
     return power / step**2 / sum(float(jnp.sum(g**2)) for g in clean.values())
 
 
 _PRODUCT = Rule("product", (Term(1.0, Phase.FREE, Phase.TWIN),))
+
+
+def products_noise(
+    netlist: Netlist, drive: Voltages, contrast: Voltages, of_drive: Parameters, of_contrast: Parameters
+) -> Array:
+    """Summed variance of all products a D of one sample (volts^4): a^2 var(D) + var(a) (D^2 + var(D)).
+
+    Parameters
+    ----------
+    drive, contrast : bus -> a and D without noise (volts).
+    of_drive, of_contrast : bus -> their variances (volts^2), of independent errors.
+    """
+
+    def summed(pre: Voltages, post: Voltages) -> Array:
+        # an array pushes current into its sink: its product has a minus sign, which squares have not
+        parts = local_gradient(_PRODUCT, netlist, {Phase.FREE: pre, Phase.TWIN: post}, 1.0, -1.0)
+        return sum((jnp.sum(g) for g in parts.values()), start=jnp.zeros(()))
+
+    return summed(
+        {bus: a**2 + of_drive[bus] for bus, a in drive.items()},
+        {bus: d * 0 + of_contrast[bus] for bus, d in contrast.items()},
+    ) + summed(
+        {bus: a * 0 + of_drive[bus] for bus, a in drive.items()}, {bus: d**2 for bus, d in contrast.items()}
+    )  # fmt: skip
 
 
 def cosines_with_repeats(

@@ -13,6 +13,14 @@ from analogep.technology.amplifiers import Amplifier as Amplifier
 from analogep.technology.amplifiers import Mismatch as Mismatch
 from analogep.technology.amplifiers import current_spread as current_spread
 from analogep.technology.amplifiers import threshold_spread as threshold_spread
+from analogep.technology.between import Aging as Aging
+from analogep.technology.between import Between as Between
+from analogep.technology.between import VoltageWander as VoltageWander
+from analogep.technology.between import Wander as Wander
+from analogep.technology.between import Warming as Warming
+from analogep.technology.between import aging as aging
+from analogep.technology.between import moments as moments
+from analogep.technology.between import structure as structure
 from analogep.technology.converters import Converter as Converter
 from analogep.technology.converters import nudge_dac as nudge_dac
 from analogep.technology.effect import Composed as Composed
