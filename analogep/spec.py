@@ -109,11 +109,11 @@ class Technology(_Table):
     `device` names a preset; the keys after it replace its settings, within the range for which its numbers hold.
 
     10 uS and 10 fF give a time constant tau of 1 ns; 0.1 V for a unit keeps node voltages near the 0.2 V at which
-    resistive memories are read.
+    resistive memories are read. Without `siemens` a unit is 10 uS, and for a verdict what fits the devices.
     """
 
     volts: Positive = 0.1
-    siemens: Positive = 1e-5
+    siemens: Positive | None = None
     farads: Positive = 1e-14
     device: Device = "reram"
     gmin: Dial | None = None
@@ -133,7 +133,7 @@ class Technology(_Table):
     @property
     def scale(self) -> Scale:
         """The same three numbers as the `Scale` that the compiler takes."""
-        return Scale(volts=self.volts, siemens=self.siemens, farads=self.farads)
+        return Scale(volts=self.volts, siemens=self.siemens or 1e-5, farads=self.farads)
 
 
 class Compile(_Table):
@@ -180,6 +180,20 @@ class Training(_Table):
     level: Level = "ideal"
 
 
+class Chip(_Table):
+    """A chip as it comes out of the factory, which the sweep's measure `chip` draws; nothing else reads it.
+
+    `number` says which one: all its errors follow from that and from `seed`. `devices` gives its arrays the errors of
+    written devices of `technology.device`; `mismatch` is the relative spread of the gains of cells, and again of their
+    small-signal copies in the adjoint path, `offset` that of cells' outputs (volts).
+    """
+
+    number: Annotated[int, Field(ge=0, strict=True)] = 0
+    devices: StrictBool = True
+    mismatch: Dial = 0.05
+    offset: Dial = 1e-3
+
+
 class Sweep(_Table):
     """What `analogep sweep` varies and measures; nothing else reads it.
 
@@ -207,6 +221,9 @@ class Feasibility(_Table):
     mismatch: Dial = 0.05
     offset: Dial = 1e-3
     gain_error: Dial = 0.01
+    flicker: Dial = 0.0
+    warming: float = 0.0
+    tempco: float = 0.0
     settle_seconds: Positive | None = None
     chips: Annotated[int, Field(ge=2, strict=True)] = 6
     min_cosine: Fraction | None = 0.9
@@ -246,6 +263,7 @@ class Spec(_Table):
     phases: Phases = Phases()
     oracle: Oracle = Oracle()
     training: Training = Training()
+    chip: Chip = Chip()
     sweep: Sweep = Sweep()
     feasibility: Feasibility = Feasibility()
 

@@ -22,7 +22,7 @@ def cluster(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SWEEP_SLEEP", "0.03")
         patch.setenv("SWEEP_MARK", str(tmp_path_factory.mktemp("dask") / "mark"))
-        with LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
             yield cluster
 
 

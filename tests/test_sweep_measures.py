@@ -13,9 +13,10 @@ from analogep.models.transformer import EquilibriumTransformer
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.settle import settle
 from analogep.spec import load_spec
-from analogep.sweep import measures, shared
-from analogep.training.shared import Dialed, share
+from analogep.sweep import measures
+from analogep.training import shared
 from analogep.training.problem import build
+from analogep.training.shared import Dialed, share
 from analogep.verbs import circuit_of, compare
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

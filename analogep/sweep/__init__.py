@@ -3,6 +3,7 @@
 from analogep.sweep.axes import Axis as Axis
 from analogep.sweep.axes import parse_axis as parse_axis
 from analogep.sweep.axes import read_axes as read_axes
+from analogep.sweep.dataset import quantiles as quantiles
 from analogep.sweep.engine import Outcome as Outcome
 from analogep.sweep.engine import run as run
 from analogep.sweep.measure import MEASURES as MEASURES

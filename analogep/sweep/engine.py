@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from analogep.errors import SpecError
 from analogep.files import whole_file
-from analogep.sweep.dataset import to_dataset
+from analogep.sweep.dataset import CHIPS, quantiles, to_dataset
 from analogep.sweep.executors import Finished, in_processes, in_this_process, on_dask
 from analogep.sweep.plan import Plan, Point
-from analogep.sweep.store import DATASET, Store
+from analogep.sweep.store import DATASET, SUMMARY, Store
 from analogep.sweep.work import DONE, FAILED, UNCONVERGED, Task
 
 
@@ -74,6 +74,8 @@ def run(
 ) -> Outcome:
     """Measure every point that `folder` does not hold yet, and write the dataset `sweep.nc` there.
 
+    With an axis of chips their quantiles are written beside it, as `quantiles.nc`.
+
     Points are measured in the same groups whatever is there already, so a sweep that was killed and goes on gives the
     dataset of one that was not, to the last bit. Another executor may round differently.
 
@@ -109,9 +111,15 @@ def run(
                 bar.update(len(rows))
         dataset = to_dataset(plan, store.rows)
         path = store.folder / DATASET
-        with whole_file(path) as partial:
-            dataset.to_netcdf(partial, engine="h5netcdf")
+        _write(dataset, path)
+        if CHIPS in dataset.dims:
+            _write(quantiles(dataset), store.folder / SUMMARY)
     return Outcome(plan, path, dataset, todo)
+
+
+def _write(dataset: xr.Dataset, path: Path) -> None:
+    with whole_file(path) as partial:
+        dataset.to_netcdf(partial, engine="h5netcdf")
 
 
 def _task(plan: Plan, group: list[Point]) -> Task:

@@ -25,12 +25,14 @@ class Measure:
         The numbers of a point may not depend on which other points it is measured with by more than rounding.
     together : points that `many` is handed at a time.
     units : name -> unit.
+    words : name -> what its whole numbers 0, 1, ... stand for, each one word; `function.words` gives them.
     """
 
     one: str
     many: str | None = None
     together: int = 1
     units: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 _PER_TAU = ("spectral_abscissa", "numerical_abscissa", "contraction_margin")
@@ -41,6 +43,12 @@ MEASURES: dict[str, Measure] = {
         units={**dict.fromkeys(_PER_TAU, "1/tau"), "hopf_frequency": "cycles/tau", "settling_time": "tau"},
     ),
     "fidelity": Measure("analogep.sweep.measures:fidelity", units={"loss": "nats"}),
+    "chip": Measure(
+        "analogep.sweep.measures:chip",
+        "analogep.sweep.measures:chips",
+        40,
+        {"loss": "nats", "loss_change": "nats", "settling_time": "tau", "nudged_settling_time": "tau"},
+    ),
 }
 """Measures by the names that `--measure` takes."""
 
@@ -58,7 +66,7 @@ def find_measure(name: str) -> Measure:
     if ":" not in name:
         raise SpecError(f"measure {name!r} does not exist; known are {', '.join(MEASURES)}, or give module:function")
     found = function(name)
-    return Measure(name, units=getattr(found, "units", {}))
+    return Measure(name, units=getattr(found, "units", {}), words=getattr(found, "words", {}))
 
 
 def function(reference: str) -> Callable[..., Any]:

@@ -1,6 +1,11 @@
-"""What a sweep can measure of a spec: the stability panel, and the fidelity of the local estimators."""
+"""What a sweep can measure of a spec: the stability panel, fidelity of the local estimators, chips with errors."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +15,17 @@ from analogep.compile.transformer import STATE
 from analogep.diagnostics import panel as stability_panel
 from analogep.diagnostics.analyzed import Analyzed
 from analogep.ep import oracle
-from analogep.ep.estimators import Estimators
+from analogep.ep.estimators import Estimate, Estimators
 from analogep.ep.fidelity import fidelity as compare_gradients
+from analogep.errors import AnalogepError, ConvergenceError
+from analogep.learning.phases import CircuitPhases, PhaseRun
 from analogep.learning.rule import Phase
+from analogep.netlist._types import Array, Voltages
 from analogep.simulate.settle import settle
-from analogep.spec import Spec
-from analogep.training.shared import Dialed, Shared, share
+from analogep.spec import Chip, Spec, parse_spec
+from analogep.sweep.chips import Chips, Errors, Found
+from analogep.technology import named_key, preset, to_pairs
+from analogep.training.shared import KEPT, Dialed, Shared, fingerprint, share
 
 DENSE = 400
 """Most states of a panel by factorizations, which take seconds beyond; larger ones work on products with vectors."""
@@ -59,8 +69,7 @@ def fidelity(spec: Spec) -> dict[str, float]:
         return out
     reference = _implicit(at, np.asarray(free.v[STATE]))
     out["loss"] = float(reference.loss)
-    for name in estimators.available:
-        estimate = estimators.gradient(name, runs, beta)
+    for name, estimate in _estimates(at.phases, estimators.available, runs, beta).items():
         out["phase_residual"] = max(out["phase_residual"], float(estimate.residual))
         if not estimate.converged:
             out["converged"] = False
@@ -71,6 +80,14 @@ def fidelity(spec: Spec) -> dict[str, float]:
     return out
 
 
+@partial(jax.jit, static_argnames=("phases", "names"))
+def _estimates(
+    phases: CircuitPhases, names: tuple[str, ...], runs: dict[Phase, PhaseRun], beta: float
+) -> dict[str, Estimate]:
+    """The estimates of several rules from the same phases, in one program."""
+    return {name: Estimators(phases).gradient(name, runs, beta) for name in names}
+
+
 def _implicit(at: Shared, z: np.ndarray) -> oracle.Reference:
     """Gradient of the weights at the settled voltages `z` of a batch."""
     model, batch = at.problem.model, at.batch
@@ -78,3 +95,84 @@ def _implicit(at: Shared, z: np.ndarray) -> oracle.Reference:
     states = z / at.circuit.scale.volts
     found = oracle.implicit(Dialed.of(model), theta, states, batch.inputs, batch.targets, batch.weights)
     return found._replace(gradient={name: found.gradient[name] for name in at.problem.weights})
+
+
+def chip(spec: Spec) -> dict[str, float]:
+    """One chip with the errors of `[chip]`, at its own conductances, on the batch of the spec.
+
+    Returns
+    -------
+    `reversed_cosine` and `reversed_relative_error` of its gradient by the reversed estimator, whose cells are copies,
+    against its exact one; `loss` (nats), and `loss_change` from the circuit as it was meant; `settling_time` and
+    `nudged_settling_time` (tau); `residual` and `converged`. Of a chip that did not settle only the last two.
+    """
+    (found,) = chips([spec])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def chips(specs: Sequence[Spec]) -> list[dict[str, float] | Exception]:
+    """`chip` of each, or why there is none."""
+    out: list[dict[str, float] | Exception] = [{} for _ in specs]
+    lanes: dict[Chips, list[tuple[int, _Meant, Errors]]] = {}
+    for k, spec in enumerate(specs):
+        try:
+            meant = _meant(*fingerprint(spec.model_copy(update={"chip": Chip()})))
+            lanes.setdefault(meant.program, []).append((k, meant, meant.draw(spec)))
+        except AnalogepError as error:
+            out[k] = error
+    for program, some in lanes.items():
+        found = program.run([m.x for _, m, _ in some], [m.at.theta for _, m, _ in some], [e for *_, e in some])
+        for (k, meant, _), one in zip(some, found, strict=True):
+            out[k] = _of_chip(one, meant.loss)
+    return out
+
+
+def _of_chip(found: Found, meant: float) -> dict[str, float]:
+    """The numbers of a chip; `meant` is the loss of the circuit without errors."""
+    out = {"residual": float(found.residual), "converged": bool(found.settled)}
+    if not out["converged"]:
+        return out
+    out |= {"settling_time": float(found.times[0]), "nudged_settling_time": float(found.times[1])}
+    out |= {"loss": float(found.loss), "loss_change": float(found.loss) - meant}
+    total, _ = compare_gradients(found.measured, found.exact)
+    return {**out, "reversed_cosine": total.cosine, "reversed_relative_error": total.relative_error}
+
+
+@dataclass(frozen=True, eq=False)
+class _Meant:
+    """A circuit without errors, of which chips are made."""
+
+    at: Shared
+    program: Chips
+    arrays: dict[str, Array]
+    x: Voltages
+    loss: float
+
+    def draw(self, spec: Spec) -> Errors:
+        """Errors of the chip that a spec names."""
+        chip, devices = spec.chip, spec.technology
+        kind = preset(devices.device).at(**devices.settings) if chip.devices else preset("ideal")
+        key = jax.random.fold_in(named_key(jax.random.key(spec.seed), "chip"), chip.number)
+        return self.program.draw(key, to_pairs(self.arrays, kind), chip.mismatch, chip.offset, kind=kind)
+
+
+@lru_cache(maxsize=KEPT)
+def _program(phases: CircuitPhases) -> Chips:
+    return Chips(phases)
+
+
+@lru_cache(maxsize=KEPT)
+def _meant(spec: str, files: tuple) -> _Meant:
+    """The circuit of a spec in JSON, whose files are as they were."""
+    at = share(parse_spec(json.loads(spec)))
+    program, x = _program(at.phases), jax.tree.map(jnp.asarray, dict(at.rails))
+    arrays = {name: at.theta[name] for name in at.problem.weights}
+    (found,) = program.run([x], [at.theta], [program.meant(arrays)])
+    if not found.settled:
+        raise ConvergenceError(
+            "the circuit without errors did not settle, so that chips of it are nothing to compare with; raise "
+            "model.damping or phases.horizon"
+        )
+    return _Meant(at, program, arrays, x, float(found.loss))

@@ -17,7 +17,7 @@ from analogep.sweep.plan import Plan
 from analogep.sweep.work import Row
 
 FORMAT = 1
-MANIFEST, JOURNAL, DATASET = "sweep.json", "points.log", "sweep.nc"
+MANIFEST, JOURNAL, DATASET, SUMMARY = "sweep.json", "points.log", "sweep.nc", "quantiles.nc"
 
 
 class Store:

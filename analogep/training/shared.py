@@ -30,6 +30,9 @@ KEPT = 8
 _kept: OrderedDict[Hashable, CircuitPhases] = OrderedDict()
 
 
+_last: tuple[Hashable, Shared] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Shared:
     """A point as arguments of programs that are compiled once for its structure.
@@ -57,7 +60,24 @@ class Shared:
 
 
 def share(spec: Spec) -> Shared:
-    """The point of a spec, on the programs of an earlier one where the two differ in numbers only."""
+    """The point of a spec, on the programs of an earlier one where the two differ in numbers only.
+
+    The same spec again, with files that have not changed, gives the same point.
+    """
+    global _last
+    key = fingerprint(spec)
+    if _last is None or _last[0] != key:
+        _last = (key, _share(spec))
+    return _last[1]
+
+
+def fingerprint(spec: Spec) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The spec in JSON, and times and sizes of its files: equal for equal specs whose files were not written since."""
+    files = [path.stat() for path in (spec.data.text, spec.model.checkpoint) if path is not None and path.exists()]
+    return spec.model_dump_json(), tuple((file.st_mtime_ns, file.st_size) for file in files)
+
+
+def _share(spec: Spec) -> Shared:
     problem = build(spec)
     compiled, options = problem.compiled(), problem.settle
     key = _key(compiled, options)
