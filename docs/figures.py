@@ -7,11 +7,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from codesign_figures import FIGURES as CODESIGN
 from diagnostics_figures import FIGURES as DIAGNOSTICS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 from on_devices_figures import FIGURES as ON_DEVICES
+from pareto_figures import FIGURES as PARETO
 from simulator_figures import FIGURES as SIMULATOR
 from technology_figures import FIGURES as TECHNOLOGY
 
@@ -408,7 +410,7 @@ def levels() -> Figure:
 
 
 OWN = (overview, block, settling, transpose, displacement, growth, cascade, levels)
-FIGURES = {f.__name__: f for f in OWN} | SIMULATOR | DIAGNOSTICS | TECHNOLOGY | ON_DEVICES
+FIGURES = {f.__name__: f for f in OWN} | SIMULATOR | DIAGNOSTICS | TECHNOLOGY | ON_DEVICES | CODESIGN | PARETO
 """File stem -> what draws it."""
 
 

@@ -88,7 +88,7 @@ def _decision(check: Any) -> str:
 @app.command()
 def report(
     results: Annotated[
-        list[Path], typer.Argument(metavar="RESULT...", help="Results of studies (.nc) or JSON objects.")
+        list[Path], typer.Argument(metavar="RESULT...", help="Results of studies or sweeps (.nc), or JSON.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder.")] = Path("results/report"),
     as_json: AsJson = False,
@@ -97,16 +97,20 @@ def report(
     """Put results into one static HTML folder; verdicts are made anew from the files, nothing is measured."""
     run = Run(None, None, as_json)
     from analogep.report.folder import check_folder
+    from analogep.report.sweep import is_sweep, read_sweep
     from analogep.study import reopen
     from analogep.study.page import read_object, write_pages
 
     check_folder(output)
-    outcomes = [reopen(path, script) for path in dict.fromkeys(results) if path.suffix == ".nc"]
+    datasets = [path for path in dict.fromkeys(results) if path.suffix == ".nc"]
+    sweeps = {path: read_sweep(path) for path in datasets if is_sweep(path)}
+    outcomes = [reopen(path, script) for path in datasets if path not in sweeps]
     others = [path for path in dict.fromkeys(results) if path.suffix != ".nc"]
     once = len({path.stem for path in others}) == len(others)
     objects = {path.stem if once else str(path): read_object(path) for path in others}
-    page = write_pages(outcomes, objects, output, command=" ".join(["analogep report", *map(str, results)]))
+    command = " ".join(["analogep report", *map(str, results)])
+    page = write_pages(outcomes, objects, output, sweeps=sweeps, command=command)
     verdicts = {one.file.path.stem: one.verdict.word for one in outcomes}
-    rows = [[name, word] for name, word in verdicts.items()] + [[name, "-"] for name in objects]
+    rows = [[name, word] for name, word in verdicts.items()] + [[str(name), "-"] for name in [*sweeps, *objects]]
     run.finish({"verdicts": verdicts, "report": str(page)}, [table("report", ["result", "verdict"], rows)])
     stderr.print(f"report: {page}")

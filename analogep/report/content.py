@@ -147,7 +147,16 @@ class Cards:
     kind: str = "cards"
 
 
-Block = Paragraph | Code | Picture | Table | Cards
+@dataclass(frozen=True)
+class Explorer:
+    """An interactive map, as `analogep.report.explorer.payload` makes its data."""
+
+    payload: Mapping[str, Any]
+    caption: str
+    kind: str = "explorer"
+
+
+Block = Paragraph | Code | Picture | Table | Cards | Explorer
 
 
 @dataclass
@@ -230,6 +239,11 @@ class Section:
     def cards(self, *cards: Card) -> Section:
         """Add a row of key numbers."""
         self.blocks.append(Cards(cards))
+        return self
+
+    def explorer(self, payload: Mapping[str, Any], caption: str) -> Section:
+        """Add an interactive map; the page then has a script, which loads nothing."""
+        self.blocks.append(Explorer(payload, caption))
         return self
 
     def code(self, text: str, caption: str = "") -> Section:

@@ -17,7 +17,7 @@ import jinja2
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from analogep.errors import DataError
-from analogep.report.content import Cards, Picture, Section, Table
+from analogep.report.content import Cards, Explorer, Picture, Section, Table
 from analogep.report.folder import MARKER, replace_folder
 from analogep.report.text import jsonable, markup, shown
 
@@ -145,7 +145,8 @@ class Report:
             report=self,
             anchors=_unique([section.anchor for section in self.sections]),
             image=lambda block: images[id(block)],
-            number={"picture": _counter(), "table": _counter()},
+            number={"picture": _counter(), "table": _counter(), "explorer": _counter()},
+            explorers=any(isinstance(block, Explorer) for section in self.sections for block in section.blocks),
             versions=self._versions(),
             written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
             sizes={name: _size(len(content)) for name, (content, _) in self.attachments.items()},

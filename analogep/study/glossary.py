@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from analogep.report import Report
-from analogep.report.content import Block, Cards, Code, Paragraph, Picture
+from analogep.report.content import Block, Cards, Code, Explorer, Paragraph, Picture
 
 GLOSSARY = {
     r"S\^-1 A|S⁻¹A|G\^-T|2A\b": (
@@ -81,7 +81,7 @@ def _said(block: Block) -> Iterable[str]:
     """What a reader reads of it."""
     if isinstance(block, Cards | Code):
         return ()
-    if isinstance(block, Picture):
+    if isinstance(block, Picture | Explorer):
         return (block.caption,)
     if isinstance(block, Paragraph):
         return (block.text,)

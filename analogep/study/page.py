@@ -9,10 +9,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from analogep.environment import versions
 from analogep.errors import DataError
 from analogep.report import Card, Cell, Report
 from analogep.report.content import Picture, Section
+from analogep.report.sweep import add_sweep
 from analogep.report.text import shown
 from analogep.study.discover import available
 from analogep.study.engine import Outcome
@@ -45,7 +48,12 @@ def write_page(outcome: Outcome, folder: Path, *, seconds: float | None = None, 
 
 
 def write_pages(
-    outcomes: Sequence[Outcome], objects: Mapping[str, Mapping[str, Any]], folder: Path, *, command: str = ""
+    outcomes: Sequence[Outcome],
+    objects: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    *,
+    sweeps: Mapping[Path, xr.Dataset] | None = None,
+    command: str = "",
 ) -> Path:
     """One HTML folder of several results.
 
@@ -53,8 +61,10 @@ def write_pages(
     ----------
     outcomes : of studies.
     objects : name -> JSON object of another verb, shown as a table of its numbers.
+    sweeps : file -> dataset of a sweep, shown as an interactive map.
     """
-    if len(outcomes) == 1 and not objects:
+    sweeps = sweeps or {}
+    if len(outcomes) == 1 and not objects and not sweeps:
         return write_page(outcomes[0], folder, command=command)
     report = Report("analogep report", versions=versions(), command=command)
     if outcomes:
@@ -75,6 +85,10 @@ def write_pages(
         report.section("Verdicts").table(rows, units={"measuring": "s"}, caption=text, name="verdicts")
     for outcome in outcomes:
         add_study(report, outcome, f"{outcome.file.path.stem}: ")
+    for k, (path, dataset) in enumerate(sweeps.items()):
+        several = len(sweeps) + len(outcomes) + len(objects) > 1
+        add_sweep(report, dataset, f"{path.parent.name or path.stem}: " if several else "")
+        report.attach(path.name if len(sweeps) == 1 else f"{k + 1}-{path.name}", path, "every number, as netCDF")
     for name, found in objects.items():
         rows = [{"quantity": key, "value": value} for key, value in flat(found)]
         report.section(name).table(rows, caption=f"Numbers of `{name}`.", name=name)
