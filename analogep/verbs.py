@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import numpy as np
 import xarray as xr
 
+from analogep import sweep
 from analogep.codesign.assess import Assessment, assess
 from analogep.codesign.feasibility import Limits
 from analogep.codesign.hardware import Hardware
+from analogep.codesign.pareto import fronts, require_parasitic, summary
+from analogep.codesign.searches import load_optuna
 from analogep.diagnostics import Panel, panel
 from analogep.ep.compare import Comparison, OracleOptions, compare_circuit, compare_model
-from analogep.errors import NetlistError
+from analogep.errors import DataError, NetlistError
+from analogep.files import whole_file
 from analogep.learning.deck import PhaseName, adjoint_reference, phase_deck
+from analogep.learning.lane import LanePhases
 from analogep.learning.nudge import rails
 from analogep.learning.phases import CircuitPhases
 from analogep.netlist._types import Parameters, Voltages
 from analogep.netlist.spice.write import primitives
+from analogep.netlist.wired import fold_wires
+from analogep.plot.pareto import draw
 from analogep.simulate.circuit import Circuit
 from analogep.simulate.reference import (
     SETTLED_LIMIT,
@@ -30,6 +39,8 @@ from analogep.simulate.reference import (
     check_operating_point,
     check_transient,
     operating_point_deck,
+    overlay_transient,
+    run_transient,
     with_inputs,
 )
 from analogep.simulate.settle import Settled, settle
@@ -38,6 +49,11 @@ from analogep.spec import Spec
 from analogep.technology import preset
 from analogep.training.problem import Problem, build
 
+MAP = ("model.damping=0.5:8:5:log", "model.asymmetry=0.15:0.9:4", "technology.device=reram,pcm,capacitor")
+"""Axes of a feasibility map."""
+POINT = "analogep.codesign.point:measure"
+"""What is measured at each of its points."""
+
 
 def first_sample(problem: Problem) -> dict[str, np.ndarray]:
     """Rail voltages of the first window of the spec's batch."""
@@ -45,16 +61,18 @@ def first_sample(problem: Problem) -> dict[str, np.ndarray]:
     return {name: value[0] for name, value in rails(problem.batch(), volts).items()}
 
 
-def compare(spec: Spec, system: Literal["circuit", "model"] = "circuit") -> Comparison:
-    """Every estimator against the oracles, on the compiled circuit or on F(z)."""
+def compare(spec: Spec, system: Literal["circuit", "model", "lane"] = "circuit") -> Comparison:
+    """Every estimator against the oracles: on the compiled circuit, on F(z), or on one lane token after token."""
     problem = build(spec)
     o = spec.oracle
     options = OracleOptions(o.steps, o.dt, o.circuit, o.horizon)
     beta, batch = spec.phases.beta, problem.batch()
     if system == "model":
         return compare_model(problem.model, problem.weights, batch, beta=beta, settle=problem.settle, reference=options)
-    phases = CircuitPhases(problem.compiled(), problem.settle)
-    return compare_circuit(phases, problem.weights, batch, beta=beta, reference=options)
+    whole = problem.compiled()
+    lane = LanePhases(problem.compiled(schedule="sequential"), problem.settle) if system == "lane" else None
+    phases = lane or CircuitPhases(whole, problem.settle)
+    return compare_circuit(phases, problem.weights, batch, beta=beta, reference=options, whole=whole)
 
 
 def diagnose(spec: Spec) -> Panel:
@@ -67,17 +85,82 @@ def diagnose(spec: Spec) -> Panel:
 
 def feasibility(spec: Spec) -> Assessment:
     """Costs, error budget and verdict of the spec's block on its devices."""
-    hardware = Hardware(
-        device=preset(spec.technology.device).at(**spec.technology.settings), **spec.feasibility.hardware
-    )
+    return assess(build(spec), _hardware(spec), Limits(**spec.feasibility.limits), chips=spec.feasibility.chips)
+
+
+def pareto(
+    spec: Spec, folder: Path, *, evaluations: int = 100, progress: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Designs of the spec's block between least energy and least gradient error, by gradient and by optuna.
+
+    Parameters
+    ----------
+    folder : gets `pareto.nc` and `pareto.png`.
+    evaluations : of each search.
+
+    Returns
+    -------
+    A JSON-ready summary with the paths.
+    """
+    prepare_pareto(spec, folder)
     limits = Limits(**spec.feasibility.limits)
-    return assess(build(spec), hardware, limits, chips=spec.feasibility.chips)
+    data = fronts(build(spec), _hardware(spec), limits, budget=evaluations, progress=progress)
+    path = folder / "pareto.nc"
+    with whole_file(path) as partial:
+        data.to_netcdf(partial, engine="h5netcdf")
+    figure = draw(data, folder / "pareto.png")
+    return {**summary(data), "path": str(path), "figure": str(figure)}
+
+
+def prepare_pareto(spec: Spec, folder: Path) -> None:
+    """Make the folder, and find out before minutes of work what `pareto` would refuse.
+
+    Raises
+    ------
+    SpecError
+        For another level than `parasitic`.
+    MissingToolError
+        If optuna is not installed.
+    DataError
+        If the folder cannot be made.
+    """
+    require_parasitic(spec)
+    load_optuna()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot make the folder: {error.strerror or error}") from None
+
+
+def _hardware(spec: Spec) -> Hardware:
+    device = preset(spec.technology.device).at(**spec.technology.settings)
+    return Hardware(device=device, **spec.feasibility.hardware)
+
+
+def feasibility_map(
+    tables: Mapping[str, Any], axes: Sequence[str], folder: Path, *, workers: int = 0, scheduler: str | None = None,
+    retry: bool = False,
+) -> sweep.Outcome:  # fmt: skip
+    """The verdict over damping, asymmetry and technology, as a sweep that can be resumed.
+
+    Parameters
+    ----------
+    tables : of the spec. `data.objective` is `last_token` where it is left out, because only that and `masked` may be
+        asked of a block that is not causal.
+    axes : as `--axis` takes them; one takes the place of that of the same name in `MAP`, others are added.
+    folder, workers, scheduler, retry : as `sweep.run` has them.
+    """
+    given = dict(tables)
+    given["data"] = {"objective": "last_token", **given.get("data", {})}
+    named = {axis.name: axis for axis in map(sweep.parse_axis, [*MAP, *axes])}
+    plan = sweep.make_plan(given, list(named.values()), [POINT])
+    return sweep.run(plan, folder, workers=workers, scheduler=scheduler, retry=retry, progress=True)
 
 
 def circuit_of(problem: Problem) -> tuple[Circuit, Voltages, Parameters]:
-    """The compiled circuit, the inputs of its first window and its conductances."""
+    """The compiled circuit, wires folded, the inputs of its first window and its conductances."""
     compiled = problem.compiled()
-    circuit = Circuit(compiled.netlist, compiled.scale)
+    circuit = Circuit(fold_wires(compiled.netlist).netlist, compiled.scale)
     return circuit, first_sample(problem), circuit.theta
 
 
@@ -171,12 +254,15 @@ def simulate(
     }
     data = _op_dataset(circuit, settled, voltages) if "op" in analyses else xr.Dataset()
     spice: dict[str, Any] = {}
-    if backend != "jax":
-        spice |= _agreement(check_operating_point(with_inputs(circuit.netlist, x), voltages))
+    built = circuit
+    if backend != "jax":  # ngspice has every wire
+        built = Circuit(problem.compiled().netlist, circuit.scale)
+        spice |= _agreement(check_operating_point(with_inputs(built.netlist, x), voltages))
     if "tran" in analyses:
         overlay = None
         if backend != "jax":
-            overlay = check_transient(circuit, x, theta, horizon=horizon, points=points)
+            plot, seconds = run_transient(built, x, built.theta, horizon=horizon)
+            overlay = overlay_transient(circuit, x, theta, plot, seconds, points=points, rtol=1e-7)
             spice |= _transient_agreement(overlay.agreement)
         waves = overlay_dataset(overlay, "ngspice") if overlay and backend == "ngspice" else None
         if waves is None:

@@ -164,6 +164,11 @@ def _ekv(kp: float, channel: float) -> Read:
     return current
 
 
+def _gelu(x: np.ndarray) -> np.ndarray:
+    """In its tanh form (Hendrycks and Gimpel 2016)."""
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
 def _memristor(label: str, source: str, g: float) -> Curve:
     return Curve(label, _read(f"i({source})"), lambda d: g * d["v(te)"], 0.2 * g)
 
@@ -189,6 +194,12 @@ BENCHES: dict[str, Bench] = {
         Cell("tanh_mos", "A", "v_p − v_n (V)", _difference("v(q)", "v(c)"),
              (Curve("", _read("i(vym)"), lambda d: 10e-9 * np.tanh((d["v(q)"] - d["v(c)"]) / (2 * N * UT)), 10e-9),),
              family=COMMON),
+    )),
+    "activation": Bench("activation.cir", "dc", (
+        Cell("relu_mos", "A", "v_in (V)", _read("v(p)"),
+             (Curve("", _read("i(vy)"), lambda d: 10e-9 * np.maximum(d["v(p)"] / (2 * N * UT), 0), 40e-9),)),
+        Cell("gelu_mos", "A", "v_in (V)", _read("v(q)"), (Curve(
+            "", _difference("i(vop)", "i(von)"), lambda d: 10e-9 * _gelu(d["v(q)"] / (1.702 * N * UT)), 40e-9),)),
     )),
     "rectifier": Bench("rectifier.cir", "dc", tuple(
         Cell(name, "V", "v_in (V)", _read("v(in)"),

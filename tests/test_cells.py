@@ -18,6 +18,7 @@ ALLOWED = {
     "opamp, open-loop gain": 2e-3, "opamp, step of the follower": 5e-4, "mirror_bjt": 0.02,
     "mirror_mos_cascode": 1e-4, "damping, step": 1e-5, "damping, impedance": 1e-9, "memristor_sinh": 0.03,
     "memristor_cubic": 0.03, "cell_1t1r": 0.06, "wta_mos_4": 0.005, "wta_ekv_4": 0.001, "ekv_n": 1e-8, "ekv_p": 1e-8,
+    "relu_mos": 0.052, "gelu_mos": 0.04,
 }  # fmt: skip
 AGREEMENT = {"dc": 1e-6, "ac": 1e-6, "tran": 1e-4}
 """Largest difference of the two simulators, over the largest value of an output."""
@@ -28,6 +29,8 @@ STATED = {
     "layer_norm_bjt_4": ("|v_ak| <= 0.4 V", -0.4, 0.4),
     "tanh_bjt": ("tanh_bjt |v_p - v_n| <= 0.2 V", -0.2, 0.2),
     "tanh_mos": ("tanh_mos |v_p - v_n| <= 0.26 V", -0.26, 0.26),
+    "relu_mos": ("relu_mos |v_in| <= 0.269 V", -0.269, 0.269),
+    "gelu_mos": ("gelu_mos |v_in| <= 0.229 V", -0.229, 0.229),
     "rectifier_diode": ("|v_in| <= 1 V", -1, 1),
     "rectifier_super": ("|v_in| <= 1 V", -1, 1),
     "gilbert_bjt": ("gilbert_bjt |v_x|, |v_y| <= 0.1 V", -0.1, 0.1),

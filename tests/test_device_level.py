@@ -8,11 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import brentq
+from scipy.optimize import root as solve
 
-from analogep.cells import Activation, GilbertMultiplier, SoftmaxTail, TanhPair, TappedLoad, Transistor
+from analogep.cells import (
+    Activation,
+    GatedPair,
+    GilbertMultiplier,
+    LayerNorm,
+    RectifierMirror,
+    SoftmaxTail,
+    TanhPair,
+    TappedLoad,
+    Transistor,
+    TranslinearNorm,
+)
 from analogep.cells.transistor import EKV_N, VDD, VSS
 from analogep.compile import DeviceOptions, compile_reciprocal, compile_transformer
-from analogep.compile.device import realize, silicon
+from analogep.compile.device import KINDS, realize, silicon
 from analogep.compile.device_calibration import calibrate
 from analogep.compile.schedule import compile_lane, count
 from analogep.compile.summary import summarize
@@ -22,14 +34,15 @@ from analogep.learning.rule import Phase
 from analogep.models import EquilibriumTransformer
 from analogep.netlist.couplings import couplings
 from analogep.netlist.element import GROUND
-from analogep.netlist.elements import ISource, Resistor
+from analogep.netlist.elements import ISource, Resistor, VSource
 from analogep.netlist.spice.read import read
 from analogep.netlist.spice.write import write
 from analogep.netlist.transposed import small_signal
 from analogep.netlist.wired import WiredCrossbar, fold_wires
 from analogep.simulate.circuit import Circuit
+from analogep.simulate.ngspice import run_deck
 from analogep.simulate.nodal.run import FileRun
-from analogep.simulate.reference import check_operating_point, node_table, operating_point_deck, with_inputs
+from analogep.simulate.reference import OPTIONS, check_operating_point, node_table, operating_point_deck, with_inputs
 from analogep.simulate.sequential import settle_sequence
 from analogep.simulate.settle import settle
 from analogep.simulate.spice import run_file
@@ -150,6 +163,106 @@ def test_cells_obey_kcl_at_their_shared_sources(transistor):
     np.testing.assert_allclose(cell.product(jnp.asarray(x), jnp.asarray(y)), expected, rtol=0, atol=1e-9)
 
 
+def degenerated(cell, plus, minus=0.0):
+    """What flows through the resistor of a linear pair, and its two drain currents, by nested bisections."""
+    t, it, pair = cell.transistor, cell.tail, cell.pair
+    bias = biased(t, it)
+
+    def sources(lost):
+        return (
+            shared(t, it, (gate,), lambda e, i=i: drain(t, it, e, bias, VSS) + i)
+            for gate, i in ((plus, lost), (minus, -lost))
+        )
+
+    def lacking(lost):
+        one, other = sources(lost)
+        return (one - other) / pair.ohms - lost
+
+    one, other = sources(brentq(lacking, -0.999 * it, 0.999 * it, xtol=1e-20))
+    return drain(t, it, VDD, plus, one), drain(t, it, VDD, minus, other)
+
+
+def rectified(cell, x):
+    """Output of the ReLU cell."""
+    t, it, idle = cell.transistor, cell.tail, cell.idle * cell.unit
+    plus, minus = degenerated(cell, cell.volts * cell.ratio * x)
+    low = brentq(lambda g: drain(t, it, g, g, VSS) - idle, VSS + 0.01, 0.0, xtol=1e-15)
+    gate = brentq(lambda g: drain(t, it, g, g, low) - idle, low + 0.01, 1.0, xtol=1e-15)
+
+    def lacking(r):
+        return drain(t, it, r, r, VSS) - drain(t, it, VDD, gate, r) - (plus - minus)
+
+    r = brentq(lacking, VSS + 1e-3, 0.0, xtol=1e-15)
+    return drain(t, it, VDD, r, VSS) / cell.unit
+
+
+def gated(cell, x):
+    """Output of the GELU cell, whose four source voltages are found together."""
+    t, it, gate = cell.transistor, cell.tail, cell.volts * cell.ratio * x
+    bias, idle = biased(t, it), cell.idle * cell.unit
+
+    def upper(f):
+        return [drain(t, it, VDD, g, f, low=True) for g in (gate, 0.0)]
+
+    def lacking(at):
+        e1, e2, f1, f2 = at
+        below = drain(t, it, f1, gate, e1), drain(t, it, f2, 0.0, e2)
+        lost = (e1 - e2) / cell.pair.ohms
+        return [
+            (below[0] - drain(t, it, e1, bias, VSS) - lost) / it,
+            (below[1] - drain(t, it, e2, bias, VSS) + lost) / it,
+            (sum(upper(f1)) - below[0] - idle) / it,
+            (sum(upper(f2)) - below[1] - idle) / it,
+        ]
+
+    found = solve(lacking, [-1 + 0.5 * gate, -1, -0.7 + max(0.7 * gate, 0), -0.7 + max(0.7 * gate, 0)], tol=1e-13)
+    assert np.abs(lacking(found.x)).max() < 1e-9
+    return (upper(found.x[2])[0] - upper(found.x[3])[0]) / cell.unit
+
+
+@pytest.mark.parametrize(
+    "transistor", [Transistor(), Transistor(inversion=0.6, modulation=0.05)], ids=["weak", "moderate"]
+)
+def test_rectifying_cells_obey_kcl_at_their_inner_nodes(transistor):
+    given, h = {**UNIT, "transistor": transistor, "gain": 1.3}, np.array([-3.0, -0.6, 0.0, 0.4, 2.5])
+    for kind, alone in ((RectifierMirror, rectified), (GatedPair, gated)):
+        cell = kind("a", ("h",), "a", **given)
+        np.testing.assert_allclose(jax.jit(cell.law)(h), [alone(cell, x) for x in h], rtol=0, atol=1e-8)
+
+
+def test_rectifying_cells_are_near_what_they_stand_for():
+    """Shares of 4 units, full scale: as they are, and with the gain and the offset that calibration gives."""
+    h = np.linspace(-4, 4, 81)
+    for kind, law, raw, trimmed in (
+        (RectifierMirror, jax.nn.relu, 0.015, 0.012),
+        (GatedPair, jax.nn.gelu, 0.065, 0.01),
+    ):
+        found, meant = np.asarray(jax.jit(kind("a", ("h",), "a", **UNIT).law)(h)), np.asarray(law(h))
+        assert np.abs(found - meant).max() < raw * 4
+        line = np.stack([found, np.ones_like(h)], axis=1)
+        assert np.abs(line @ np.linalg.lstsq(line, meant, rcond=None)[0] - meant).max() < trimmed * 4
+        assert found[0] < 0.1 * found[-1]
+
+
+def test_the_translinear_norm_normalizes():
+    """Deep in weak inversion it is the layer norm; as built, one gain away from it; a common voltage does nothing."""
+    z = np.random.default_rng(0).normal(size=(20, 8))
+    given = {**UNIT, "epsilon": 0.1}
+    meant = np.asarray(LayerNorm("n", ("z",), "u", **given).law(z))
+    deep = TranslinearNorm("n", ("z",), "u", **given, transistor=Transistor(inversion=1e-3, modulation=0.0, vto=0.8))
+    assert np.abs(jax.jit(deep.law)(z) - meant).max() < 0.04
+    law = jax.jit(TranslinearNorm("n", ("z",), "u", **given).law)
+    built = np.asarray(law(z))
+    gain = (built * meant).sum() / (built**2).sum()
+    assert 0.88 < gain < 1.0
+    assert np.sqrt(np.mean((gain * built - meant) ** 2)) < 0.02
+    assert np.abs(law(z + 1.0) - built).max() < 0.02
+    np.testing.assert_allclose(law(np.zeros((20, 8))), 0, atol=1e-9)
+    overdriven = np.asarray(law(8 * z))
+    assert np.isfinite(overdriven).all()
+    assert np.abs(overdriven).max() < 3
+
+
 def test_far_in_weak_inversion_the_cells_are_exponentials():
     """Without channel-length modulation: tanh, softmax and the product of tangents, all of one unit."""
     given = {**UNIT, "transistor": Transistor(inversion=1e-8, modulation=0.0, vto=1.0, low=0.5)}
@@ -200,8 +313,6 @@ def test_a_weight_out_of_range_is_named():
 
 
 def test_what_cannot_be_built_is_refused():
-    with pytest.raises(NetlistError, match=r"model\.activation = 'tanh'"):
-        compile_transformer(model(activation="gelu"), weights(activation="gelu"), level="device")
     kept = DeviceOptions(transistors=("softmax",))
     gelu = compile_transformer(model(activation="gelu"), weights(activation="gelu"), level="device", devices=kept)
     assert isinstance(gelu.netlist.elements["act"], Activation)
@@ -211,8 +322,8 @@ def test_what_cannot_be_built_is_refused():
         realize(compile_reciprocal(0.1 * (1 - np.eye(2)), np.zeros(2)), DeviceOptions())
     with pytest.raises(SpecError, match="fill"):
         DeviceOptions(fill=1.5)
-    with pytest.raises(SpecError, match="no transistor circuit for 'norm'"):
-        DeviceOptions(transistors=("norm",))
+    with pytest.raises(SpecError, match="no transistor circuit for 'mirror'"):
+        DeviceOptions(transistors=("mirror",))
     with pytest.raises(SpecError, match="give a scale"):
         compile_transformer(model(), weights(), level="device", devices=DeviceOptions(preset=preset("ideal")))
     with pytest.raises(NetlistError, match="strong inversion"):
@@ -242,6 +353,62 @@ def test_settled_block_against_ngspice_on_every_node():
     found = check_operating_point(with_inputs(compiled().netlist, tokens()), at_rest())
     assert found.nodes == sum(bus.nodes for bus in compiled().netlist.buses.values())
     assert found.error < 1e-9
+
+
+ALL = DeviceOptions(transistors=tuple(KINDS))
+
+
+@pytest.mark.spice
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_every_stage_against_ngspice_with_all_its_inputs_held(activation):
+    """Norms out of transistors as well: at any voltages of all nodes, what leaves each of them.
+
+    ngspice finds no operating point of a block whose states feed back through these norms, so every bus is held.
+    """
+    block = compile_transformer(
+        model(activation=activation), weights(activation=activation), level="device", devices=ALL
+    )
+    assert isinstance(block.netlist.elements["norm"], TranslinearNorm)
+    rng, inputs = np.random.default_rng(5), tokens(scale=block.scale)
+    buses = {name: bus for name, bus in block.netlist.buses.items() if name not in inputs}
+    v = {
+        name: np.where(bus.exists if bus.exists is not None else True, 0.05 * rng.normal(size=bus.shape), 0)
+        for name, bus in buses.items()
+    }
+    held = with_inputs(block.netlist, inputs).add(*(VSource(f"hold.{name}", name, v[name]) for name in buses))
+    (plot,) = run_deck(write(held, [".op"], options=OPTIONS))
+    flat = fold_wires(block.netlist).netlist
+
+    def leaving(v):
+        parts = [e.currents(v, flat.arrays, 0.0) for e in flat]
+        return {name: sum(part.get(name, 0.0) for part in parts) for name in buses}
+
+    found = jax.jit(leaving)(v | inputs)
+    for name, bus in buses.items():
+        ours = np.broadcast_to(np.asarray(found[name]), bus.shape).ravel()[bus.indices]
+        theirs = [-plot.data[f"i(vhold.{label.lower()})"][-1] for label in bus.labels(name)]
+        assert np.abs(ours - theirs).max() < 1e-9 * block.scale.amperes, name
+
+
+@pytest.mark.slow
+@pytest.mark.spice
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_settled_block_of_each_activation_against_ngspice(activation):
+    block = compile_transformer(model(activation=activation), weights(activation=activation), level="device")
+    circuit, x = Circuit(fold_wires(block.netlist).netlist, block.scale), tokens(scale=block.scale)
+    settled = settle(circuit, x, circuit.theta).require(activation)
+    assert (
+        check_operating_point(with_inputs(block.netlist, x), circuit.voltages(settled.v, x, circuit.theta)).error < 1e-9
+    )
+
+
+@pytest.mark.slow
+def test_a_block_with_norms_of_transistors_settles_near_the_one_meant():
+    block = compile_transformer(model(), weights(), level="device", devices=ALL)
+    circuit, x = Circuit(fold_wires(block.netlist).netlist, block.scale), tokens(scale=block.scale)
+    settled = settle(circuit, x, circuit.theta).require("norms of transistors")
+    meant, z = at_rest("parasitic")["z"], np.asarray(settled.v["z"])
+    assert np.sqrt(np.mean((z - meant) ** 2) / np.mean(meant**2)) < 0.2
 
 
 @pytest.mark.slow
@@ -367,6 +534,9 @@ def test_counts_are_those_of_the_circuits():
     built, heads, rows = silicon(compiled().netlist), SMALL[2], SMALL[0]
     lanes = heads * rows + rows  # softmax lanes: attention, prediction
     assert built.transistors == 8 * one.multipliers + 4 * one.activations + one.softmax_inputs + 2 * lanes
+    every = silicon(realize(compiled("parasitic").netlist, ALL))
+    norms = 2 * rows  # of each 45 transistors less than a channel's 12, and those that all its channels share
+    assert every.transistors - built.transistors == norms * (12 * SMALL[1] + 9)
     unit = compiled().scale.amperes
     gain = 0.5 * (model().channels // heads) ** -0.5 + 0.5  # half of the multipliers are scores, half weigh values
     tails = unit * (one.multipliers * gain * 16 + one.activations + lanes)

@@ -11,6 +11,7 @@ inversion. Their subcircuits are those of `circuits/` (tanh, softmax, gilbert) w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -55,6 +56,15 @@ class TransistorCell(Cell):
         """Tail current (amperes)."""
         return self.siemens * self.volts * self.gain
 
+    def supply(self, size: int) -> float:
+        """Current that an instance with `size` inputs takes from the positive supply (amperes): tail and reference."""
+        return 2 * self.tail
+
+    def widths(self, size: int) -> list[float]:
+        """Channel widths of the transistors of such an instance (m)."""
+        named = (re.search(r" ekv_n w={(\w+)}", line) for line in self.subcircuit(size)[1])
+        return [self.parameters()[found[1]] for found in named if found]
+
     @property
     def units(self) -> float:
         """Gate voltage of one unit over n U_T."""
@@ -85,12 +95,12 @@ class TransistorCell(Cell):
         yield from super().spice(deck)
 
 
-def _log_sum(one: Array, other: Array, t: Transistor) -> Array:
+def log_sum(one: Array, other: Array, t: Transistor) -> Array:
     """Logarithm of the sum of the exponentials of two gate voltages over n U_T."""
     return jnp.logaddexp(one / (t.n * t.ut), other / (t.n * t.ut))
 
 
-def _tapped(instances: Iterator[tuple[tuple[int, ...], int, list[str]]]) -> Iterator[tuple]:
+def tapped(instances: Iterator[tuple[tuple[int, ...], int, list[str]]]) -> Iterator[tuple]:
     """Instances whose inputs are the taps of their nodes' loads."""
     for index, size, nodes in instances:
         yield index, size, [*map(tap, nodes[:size]), *nodes[size:]]
@@ -112,7 +122,7 @@ class TanhPair(TransistorCell, Pointwise):
             return t.current(
                 it,
                 stacked(VDD, VDD, at[0]),
-                stacked(plus, jnp.zeros_like(plus), t.bias(it)),
+                stacked(plus, jnp.zeros_like(plus), t.bias()),
                 stacked(at[0], at[0], VSS),
             )
 
@@ -120,12 +130,12 @@ class TanhPair(TransistorCell, Pointwise):
             one, other, sunk = each(at, plus)
             return (jnp.log(one + other) - jnp.log(sunk))[None]
 
-        start = t.above(_log_sum(plus, jnp.zeros_like(plus), t), it)[None]
+        start = t.above(log_sum(plus, jnp.zeros_like(plus), t), it)[None]
         one, other, _ = each(source_voltages(gaps, start, plus), plus)
         return (one - other) / it
 
     def instances(self, deck: Deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
-        return _tapped(super().instances(deck))
+        return tapped(super().instances(deck))
 
     def subcircuit(self, size: int) -> tuple[str, list[str]]:
         t = self.transistor
@@ -134,8 +144,8 @@ class TanhPair(TransistorCell, Pointwise):
             *t.biased(),
             t.line("p", "dp", "a1", "e"),
             t.line("n", "dn", "0", "e"),
-            *_conveyor("p", "dp", "0 y"),
-            *_conveyor("n", "dn", "y 0"),
+            *conveyor("p", "dp", "0 y"),
+            *conveyor("n", "dn", "y 0"),
             ".ends",
         ]
         return "tanh_pair", body
@@ -162,7 +172,7 @@ class SoftmaxTail(TransistorCell, Softmax):
 
         def gaps(at: Array, given: tuple[Array, Array]) -> Array:
             (e,) = at
-            sunk = t.current(it, e, jnp.full_like(e, t.bias(it)), jnp.full_like(e, VSS))
+            sunk = t.current(it, e, jnp.full_like(e, t.bias()), jnp.full_like(e, VSS))
             return (jnp.log(each(e, given).sum(-1)) - jnp.log(sunk))[None]
 
         total = jax.nn.logsumexp(g / (t.n * t.ut), axis=-1, b=built)
@@ -177,7 +187,7 @@ class SoftmaxTail(TransistorCell, Softmax):
         return (part.reshape(s.shape),)
 
     def instances(self, deck: Deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
-        return _tapped(super().instances(deck))
+        return tapped(super().instances(deck))
 
     def subcircuit(self, size: int) -> tuple[str, list[str]]:
         t, numbers = self.transistor, range(1, size + 1)
@@ -185,7 +195,7 @@ class SoftmaxTail(TransistorCell, Softmax):
             f".subckt softmax_tail_{size} {' '.join(ports('a', size) + ports('y', size))} gm=1 u=1 it=1u w=10u",
             *t.biased(),
             *(t.line(f"{k}", f"d{k}", f"a{k}", "e") for k in numbers),
-            *(line for k in numbers for line in _conveyor(f"{k}", f"d{k}", f"0 y{k}")),
+            *(line for k in numbers for line in conveyor(f"{k}", f"d{k}", f"0 y{k}")),
             ".ends",
         ]
         return f"softmax_tail_{size}", body
@@ -215,7 +225,7 @@ class GilbertMultiplier(TransistorCell, Multiplier):
             (e, e1, e2), (x, y) = at, given
             zero = jnp.zeros_like(e)
             drains = stacked(e1, e2, VDD, VDD, VDD, VDD, e)
-            gates = stacked(y, zero, x, zero, x, zero, t.bias(it))
+            gates = stacked(y, zero, x, zero, x, zero, t.bias())
             return t.current(it, drains, gates, stacked(e, e, e1, e1, e2, e2, VSS), low)
 
         def gaps(at: Array, given: tuple[Array, Array]) -> Array:
@@ -241,7 +251,7 @@ class GilbertMultiplier(TransistorCell, Multiplier):
     def _start(self, x: Array, y: Array) -> Array:
         """Weak-inversion estimates of the three source voltages."""
         t, it, zero = self.transistor, self.tail, jnp.zeros_like(x)
-        upper, below = _log_sum(x, zero, t), _log_sum(y, zero, t)
+        upper, below = log_sum(x, zero, t), log_sum(y, zero, t)
         shares = (jnp.exp(y / (t.n * t.ut) - below), jnp.exp(-below))
         return stacked(t.above(below, it), *(t.above(upper, it, share, low=True) for share in shares))
 
@@ -279,7 +289,7 @@ class GilbertMultiplier(TransistorCell, Multiplier):
         )
 
     def instances(self, deck: Deck) -> Iterator[tuple[tuple[int, ...], int, list[str]]]:
-        return _tapped(super().instances(deck))
+        return tapped(super().instances(deck))
 
     def subcircuit(self, size: int) -> tuple[str, list[str]]:
         t = self.transistor
@@ -292,13 +302,13 @@ class GilbertMultiplier(TransistorCell, Multiplier):
             t.line("2", "dn", "0", "e1", low=True),
             t.line("3", "dn", "a1", "e2", low=True),
             t.line("4", "dp", "0", "e2", low=True),
-            *_conveyor("p", "dp", "0 y"),
-            *_conveyor("n", "dn", "y 0"),
+            *conveyor("p", "dp", "0 y"),
+            *conveyor("n", "dn", "y 0"),
             ".ends",
         ]
         return "gilbert_weak", body
 
 
-def _conveyor(name: str, drain: str, ends: str) -> list[str]:
-    """Lines that hold a drain at the supply and push a copy of its current between `ends`."""
-    return [f"V{name} vdd {drain} 0", f"F{name} {ends} V{name} 1"]
+def conveyor(name: str, drain: str, ends: str, ratio: float = 1.0) -> list[str]:
+    """Lines that hold a drain at the supply and push `ratio` times its current between `ends`."""
+    return [f"V{name} vdd {drain} 0", f"F{name} {ends} V{name} {ratio:.17g}"]

@@ -23,8 +23,9 @@ from analogep.netlist._types import Array
 VDD, VSS = 2.5, -2.5
 """Supplies of every transistor cell (volts); its bulk is at VSS."""
 
-NEWTON = 4
-"""Newton steps from the weak-inversion estimate: in the logarithm of the currents they reach rounding."""
+NEAR, STRIDE, MOST = 1e-9, 0.1, 60
+"""Newton's method ends with a step below NEAR (volts): the error is then its square over U_T, which is rounding. A step
+is cut at STRIDE (volts), and there are at most MOST; three or four do from the estimate of weak inversion."""
 
 EKV_N = [
     ".subckt ekv_n d g s b w=10u l=1u kp=200u vto=0.5 n=1.3 lambda=0 ut=25.865m cg=1f",
@@ -95,9 +96,13 @@ class Transistor:
         forward, reverse = (jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(x)))) ** 2
         return self.specific(tail) * (1 + self.modulation * (d - s)) * (forward - reverse)
 
-    def bias(self, tail: float) -> float:
-        """Gate voltage of the diode that carries the reference current `tail`."""
-        return _bias(self, float(tail))
+    def diode(self, share: float = 1.0, source: float = VSS) -> float:
+        """Gate voltage of a diode (its drain at its gate) with that source that carries `share` of the tail current."""
+        return _diode(self, float(share), float(source))
+
+    def bias(self) -> float:
+        """Gate voltage of the diode that carries the reference current, which is the tail current."""
+        return self.diode()
 
     def above(self, gates: Array, tail: float, share: Array | float = 1.0, low: bool = False) -> Array:
         """Weak-inversion estimate of the source voltage shared by transistors whose exponentials of gate / (n U_T) add
@@ -106,18 +111,20 @@ class Transistor:
         lift = (-VSS - threshold) / self.n
         return VSS + lift + self.ut * (gates - jnp.log(self.inversion * share))
 
-    def line(self, name: str, d: str, g: str, s: str, low: bool = False) -> str:
-        """Its line in a subcircuit that has the parameter `w`."""
+    def line(self, name: str, d: str, g: str, s: str, low: bool = False, *, width: str = "w") -> str:
+        """Its line in a subcircuit that has the parameter `width`."""
         values = {
             "l": self.length, "kp": self.kp, "vto": self.low if low else self.vto, "n": self.n,
             "lambda": self.modulation, "ut": self.ut, "cg": self.farads,
         }  # fmt: skip
-        return f"X{name} {d} {g} {s} vss ekv_n w={{w}} " + " ".join(f"{k}={v:.17g}" for k, v in values.items())
+        return f"X{name} {d} {g} {s} vss ekv_n w={{{width}}} " + " ".join(f"{k}={v:.17g}" for k, v in values.items())
 
-    def biased(self) -> list[str]:
-        """Supplies, reference and tail of a subcircuit with the parameters `it` and `w`: the tail is node `e`."""
+    def biased(self, *tails: str) -> list[str]:
+        """Supplies, reference and tails (node `e` unless named) of a subcircuit with the parameters `it` and `w`."""
         supplies = [f"Vdd vdd 0 {VDD:.17g}", f"Vss vss 0 {VSS:.17g}"]
-        return [*supplies, "Iref vdd b {it}", self.line("r", "b", "b", "vss"), self.line("t", "e", "b", "vss")]
+        named = {f"t{k}" if tails else "t": e for k, e in enumerate(tails or ("e",), 1)}
+        sunk = [self.line(name, e, "b", "vss") for name, e in named.items()]
+        return [*supplies, "Iref vdd b {it}", self.line("r", "b", "b", "vss"), *sunk]
 
 
 NOMINAL = Transistor()
@@ -125,14 +132,17 @@ NOMINAL = Transistor()
 
 
 @cache
-def _bias(transistor: Transistor, tail: float) -> float:
+def _diode(transistor: Transistor, share: float, source: float) -> float:
+    low = source - VSS
+
     def lacking(g: float) -> float:
         pinch = (g - transistor.vto) / transistor.n
-        forward, reverse = (np.logaddexp(0.0, (pinch - v) / (2 * transistor.ut)) ** 2 for v in (0.0, g))
-        share = (1 + transistor.modulation * abs(g)) * (forward - reverse) / transistor.inversion
-        return float(np.log(share))
+        forward, reverse = (np.logaddexp(0.0, (pinch - v) / (2 * transistor.ut)) ** 2 for v in (low, g))
+        carried = (1 + transistor.modulation * (g - low)) * (forward - reverse) / transistor.inversion
+        return float(np.log(carried / share))
 
-    return VSS + float(brentq(lacking, 1e-3, transistor.vto + 1.5, xtol=1e-15, rtol=1e-15))
+    highest = transistor.n * low + transistor.vto + 1.5
+    return VSS + float(brentq(lacking, low + 1e-3, highest, xtol=1e-15, rtol=1e-15))
 
 
 Gaps = Callable[[Array, Any], Array]
@@ -143,37 +153,60 @@ def stacked(*values: Array | float) -> Array:
     return jnp.stack(jnp.broadcast_arrays(*(jnp.asarray(value) for value in values)))
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def source_voltages(gaps: Gaps, start: Array, given: Any) -> Array:
-    """Voltages [nodes, ...] of the shared sources of a cell, elementwise: the root of gaps(voltages, given).
+    """Voltages [nodes, ...] of the inner nodes of a cell, elementwise: the root of gaps(voltages, given).
 
     Parameters
     ----------
-    gaps : [nodes, ...], logarithm of the current drawn from each source node less that of the current sunk there. The
-        first node may act on all equations; each further one acts on the first and on its own.
+    gaps : [nodes, ...], logarithm of the current drawn from each node less that of the current sunk there. Few nodes:
+        they are eliminated by hand, in their order and without pivoting.
     start : estimates.
     given : whatever else the equations depend on; derivatives by it are those of the implicit function.
     """
-
-    def step(_: int, at: Array) -> Array:
-        return at - _direction(gaps, at, given, gaps(at, given))
-
-    return jax.lax.fori_loop(0, NEWTON, step, start)
+    return root(gaps, partial(_direction, gaps), start, given)
 
 
-@source_voltages.defjvp
-def _source_voltages_jvp(gaps: Gaps, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def root(gaps: Callable[[Any, Any], Any], direction: Callable[[Any, Any, Any], Any], start: Any, given: Any) -> Any:
+    """Root of gaps(at, given) by Newton's method from `start`; voltages and gaps may be trees of arrays.
+
+    `direction(at, given, rhs)` solves (derivative of the gaps by `at`) x = rhs. Forward mode differentiates the
+    implicit function, not the iteration.
+    """
+
+    def unfinished(carry: tuple) -> Array:
+        _, moved, count = carry
+        return (moved > NEAR) & (count < MOST)
+
+    def step(carry: tuple) -> tuple:
+        at, _, count = carry
+        along = jax.tree.map(lambda x: jnp.clip(x, -STRIDE, STRIDE), direction(at, given, gaps(at, given)))
+        moved = jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(along)]))
+        return jax.tree.map(jnp.subtract, at, along), moved, count + 1
+
+    return jax.lax.while_loop(unfinished, step, (start, jnp.asarray(jnp.inf), 0))[0]
+
+
+@root.defjvp
+def _root_jvp(gaps: Callable, direction: Callable, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
     start, given = primals
-    at = source_voltages(gaps, start, given)
+    at = root(gaps, direction, start, given)
     _, moved = jax.jvp(lambda g: gaps(at, g), (given,), (tangents[1],))
-    return at, -_direction(gaps, at, given, moved)
+    return at, jax.tree.map(jnp.negative, direction(at, given, moved))
 
 
 def _direction(gaps: Gaps, at: Array, given: Any, rhs: Array) -> Array:
-    """Solution of (derivative of the gaps by the voltages) x = rhs, eliminated by hand: an arrow matrix."""
+    """Solution of (derivative of the gaps by the voltages) x = rhs: Gaussian elimination, node by node."""
+    nodes = range(len(at))
     unit = jnp.eye(len(at)).reshape(len(at), len(at), *(1,) * (at.ndim - 1))
     by = jax.vmap(lambda along: jax.jvp(lambda e: gaps(e, given), (at,), (jnp.broadcast_to(along, at.shape),))[1])(unit)
-    own = jnp.stack([by[k, k] for k in range(1, len(at))]) if len(at) > 1 else by[1:, 0]
-    ratio = by[1:, 0] / own  # how each further node acts on the first equation, over its own
-    first = (rhs[0] - (ratio * rhs[1:]).sum(0)) / (by[0, 0] - (ratio * by[0, 1:]).sum(0))
-    return jnp.concatenate([first[None], (rhs[1:] - by[0, 1:] * first) / own])
+    rows = [[by[k, row] for k in nodes] + [rhs[row]] for row in nodes]
+    for k in nodes:
+        for row in nodes[k + 1 :]:
+            ratio = rows[row][k] / rows[k][k]
+            rows[row] = [a - ratio * b for a, b in zip(rows[row], rows[k], strict=True)]
+    x: list[Array] = []
+    for row in reversed(nodes):
+        known = sum((rows[row][k] * value for k, value in zip(reversed(nodes), x, strict=False)), jnp.zeros(()))
+        x.append((rows[row][-1] - known) / rows[row][row])
+    return jnp.stack(x[::-1])

@@ -12,14 +12,19 @@ from typing import NamedTuple
 
 from analogep.cells import (
     Activation,
+    Cell,
+    GatedPair,
     GilbertMultiplier,
+    LayerNorm,
     Multiplier,
+    RectifierMirror,
     Softmax,
     SoftmaxTail,
     TanhPair,
     TappedLoad,
     Transistor,
     TransistorCell,
+    TranslinearNorm,
 )
 from analogep.cells.transistor import NOMINAL
 from analogep.errors import NetlistError, SpecError
@@ -33,8 +38,22 @@ from analogep.netlist.wired import WiredCrossbar
 from analogep.netlist.wires import Wires
 from analogep.technology import Preset, largest_scale, preset, to_pairs
 
-KINDS = {"activation": Activation, "softmax": Softmax, "multiplier": Multiplier}
-"""Cells that have a transistor circuit; layer norms keep their behavioral one."""
+KINDS: dict[str, type[Cell]] = {
+    "activation": Activation,
+    "softmax": Softmax,
+    "multiplier": Multiplier,
+    "norm": LayerNorm,
+}
+"""Cells that have a transistor circuit."""
+USUAL = ("activation", "softmax", "multiplier")
+"""Those that are built of transistors unless told otherwise: with norms as well, ngspice finds no operating point of a
+block whose states feed back through them, though it agrees with ours where it is given the states."""
+ACTIVATIONS: dict[str, type[TransistorCell]] = {"tanh": TanhPair, "relu": RectifierMirror, "gelu": GatedPair}
+CIRCUITS: dict[type[Cell], type[TransistorCell]] = {
+    Softmax: SoftmaxTail,
+    Multiplier: GilbertMultiplier,
+    LayerNorm: TranslinearNorm,
+}
 
 RERAM = preset("reram")
 ONE_OHM = Wires()
@@ -51,14 +70,15 @@ class DeviceOptions:
     wires : of every tile.
     fill : where the scale is left open, the share of the range that the largest weight takes; the rest is room to
         learn.
-    transistors : which cells are transistor circuits, of `KINDS`; the others keep their behavioral ones.
+    transistors : which cells are transistor circuits, of `KINDS`; the others keep their behavioral ones. All but the
+        norm by default.
     transistor : of those cells.
     """
 
     preset: Preset = RERAM
     wires: Wires = ONE_OHM
     fill: float = 0.5
-    transistors: tuple[str, ...] = tuple(KINDS)
+    transistors: tuple[str, ...] = USUAL
     transistor: Transistor = NOMINAL
 
     def __post_init__(self) -> None:
@@ -90,7 +110,7 @@ def realize(netlist: Netlist, options: DeviceOptions) -> Netlist:
     SpecError
         For a weight outside the range of a pair, naming array and index.
     NetlistError
-        For resistive arrays, and an activation that has no transistor circuit.
+        For resistive arrays.
     """
     to_pairs(netlist.arrays, options.preset)  # raises for a weight that no pair can hold
     elements = [_realized(element, options) for element in netlist]
@@ -118,13 +138,8 @@ def _realized(element: Element, options: DeviceOptions) -> Element:
         return element
     given = {**vars(element), "transistor": options.transistor}
     if isinstance(element, Activation):
-        if given.pop("kind") != "tanh":
-            raise NetlistError(
-                f"Activation {element.name!r}: no transistor circuit for {element.kind!r}; set model.activation = "
-                "'tanh', or leave 'activation' out of DeviceOptions.transistors"
-            )
-        return TanhPair(**given)
-    return SoftmaxTail(**given) if isinstance(element, Softmax) else GilbertMultiplier(**given)
+        return ACTIVATIONS[given.pop("kind")](**given)
+    return next(circuit for kind, circuit in CIRCUITS.items() if isinstance(element, kind))(**given)
 
 
 def _tapped(element: Element, taps: Mapping[str, tuple[float, str]]) -> Element:
@@ -155,8 +170,8 @@ def silicon(netlist: Netlist) -> Silicon:
     for cell in netlist:
         if isinstance(cell, TransistorCell):
             sizes = [size for _, size, _ in cell.instances(deck)]
-            count = sum(sum(" ekv_n " in line for line in cell.subcircuit(size)[1]) for size in sizes)
-            total += count
-            area += count * cell.transistor.width(cell.tail) * cell.transistor.length
-            amperes += 2 * cell.tail * len(sizes)
+            widths = {size: cell.widths(size) for size in set(sizes)}
+            total += sum(len(widths[size]) for size in sizes)
+            area += sum(sum(widths[size]) for size in sizes) * cell.transistor.length
+            amperes += sum(cell.supply(size) for size in sizes)
     return Silicon(total, area, amperes)
