@@ -26,7 +26,10 @@ MEANING: dict[str, tuple[str, str]] = {
     "data.batch": ("windows", "windows averaged in one compared gradient"),
     "data.split": ("", "fraction of the text used for training"),
     "technology.volts": ("V", "voltage of one unit of state"),
-    "technology.siemens": ("S", "conductance g₀ of one unit of weight; none: 10 µS, in `feasibility` what fits the devices"),
+    "technology.siemens": (
+        "S",
+        "conductance g₀ of one unit of weight; none: 10 µS; in `feasibility` what fits devices",
+    ),
     "technology.farads": ("F", "damping capacitor of a state; with siemens it sets τ = farads / siemens"),
     "technology.device": ("", "kind of device of the arrays, a preset with sources"),
     "technology.gmin": ("S", "smallest conductance of a device; the preset's if left out, as the keys below"),
