@@ -1,18 +1,12 @@
-"""The spec: every knob of a run as typed tables, read from TOML and from `--set key=value`.
+"""Every knob of a run as typed tables, with the rules that one table or several must keep."""
 
-Reading a spec must stay cheap and free of jax, so that bad input is refused before anything heavy is imported.
-"""
-
-import difflib
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from analogep.errors import SpecError
 from analogep.units import Scale
 
 # Strict: a spec says 8, not "8" nor true. (A whole number is still a valid float.)
@@ -26,14 +20,15 @@ Level = Literal["ideal", "parasitic", "device"]
 Device = Literal["ideal", "reram", "hfo2", "pcm", "sonos", "capacitor"]
 
 _DEFAULT_ASYMMETRY = {"free": 1.0, "energy": 0.0, "mixed": 0.5}
-_PATH_KEYS = (("model", "checkpoint"), ("data", "text"))
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
+    """A table: unknown keys are refused, values stay."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Model(_Table):
+class Model(Table):
     """The equilibrium transformer F(z).
 
     `damping` is c > 0, one number or one for each channel. `attention` and `asymmetry` may each be left out: with
@@ -90,7 +85,7 @@ class Model(_Table):
         return self
 
 
-class Data(_Table):
+class Data(Table):
     """The text and the question asked of it.
 
     `text` is a UTF-8 file (None: Python's own documentation), `batch` the number of windows averaged in one compared
@@ -103,7 +98,7 @@ class Data(_Table):
     split: Fraction = 0.9
 
 
-class Technology(_Table):
+class Technology(Table):
     """Physical size of one dimensionless unit, in SI, and the devices of the arrays.
 
     `device` names a preset; the keys after it replace its settings, within the range for which its numbers hold.
@@ -136,14 +131,14 @@ class Technology(_Table):
         return Scale(volts=self.volts, siemens=self.siemens or 1e-5, farads=self.farads)
 
 
-class Compile(_Table):
+class Compile(Table):
     """How much of the hardware the netlist holds; `epsilon` is a cell's time constant over that of the state."""
 
     level: Level = "parasitic"
     epsilon: Positive = 0.1
 
 
-class Phases(_Table):
+class Phases(Table):
     """How free and nudged phases are run.
 
     `beta` is the nudging strength. Integration goes on for at most `horizon` time constants with relative tolerance
@@ -159,7 +154,7 @@ class Phases(_Table):
     solver: Literal["auto", "tsit5", "cascade", "kvaerno3"] = "auto"
 
 
-class Oracle(_Table):
+class Oracle(Table):
     """Backpropagation through time: `steps` Euler steps of `dt` tau on F(z).
 
     `circuit` also backpropagates through the settling solver of the circuit, over `horizon` time constants.
@@ -171,7 +166,7 @@ class Oracle(_Table):
     horizon: Positive = 30.0
 
 
-class Training(_Table):
+class Training(Table):
     """Local training: `steps` updates from `batch` windows each, at learning rate `rate`."""
 
     steps: Count = 200
@@ -180,7 +175,7 @@ class Training(_Table):
     level: Level = "ideal"
 
 
-class Chip(_Table):
+class Chip(Table):
     """A chip as it comes out of the factory, which the sweep's measure `chip` draws; nothing else reads it.
 
     `number` says which one: all its errors follow from that and from `seed`. `devices` gives its arrays the errors of
@@ -194,7 +189,7 @@ class Chip(_Table):
     offset: Dial = 1e-3
 
 
-class Sweep(_Table):
+class Sweep(Table):
     """What `analogep sweep` varies and measures; nothing else reads it.
 
     An axis is a spec key, or several joined by `+` that move together, with a list of values or a range
@@ -205,7 +200,7 @@ class Sweep(_Table):
     measures: Annotated[list[str], Field(min_length=1)] = ["panel"]
 
 
-class Feasibility(_Table):
+class Feasibility(Table):
     """What `analogep feasibility` builds around the circuit, and what it asks for; nothing else reads it.
 
     First the hardware: converters, supply, nudge, readings, schedule, spreads, and `chips` of the error budget. Then
@@ -252,7 +247,7 @@ class Feasibility(_Table):
         return {name: value for name, value in named.items() if not name.startswith(("min_", "max_"))}
 
 
-class Spec(_Table):
+class Spec(Table):
     """Every knob of a run; the defaults are the built-in small block."""
 
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
@@ -278,43 +273,6 @@ class Spec(_Table):
         return self
 
 
-def load_spec(path: Path | None = None, overrides: Sequence[str] = ()) -> Spec:
-    """Read a spec from TOML and apply overrides.
-
-    Args:
-        path: TOML file; None for the built-in defaults. Relative paths inside it are taken from its own folder.
-        overrides: `key=value` or `table.key=value`; the value is TOML, or else a plain string. Later ones win.
-
-    Returns:
-        The validated spec, with `model.attention` and `model.asymmetry` resolved.
-
-    Raises:
-        SpecError: one line that names the key (or file and line) and what is wrong with it.
-    """
-    return parse_spec(read_tables(path, overrides))
-
-
-def read_tables(path: Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The tables that `load_spec` validates, in which what is left out is not filled in yet.
-
-    A sweep turns its knobs here, where `model.attention` can still follow from `model.asymmetry`.
-    """
-    tables = {} if path is None else _read_toml(Path(path))
-    for override in overrides:
-        apply_override(tables, override)
-    return tables
-
-
-def parse_spec(tables: Mapping[str, Any]) -> Spec:
-    """Validate nested tables as a spec; raises SpecError with one line for the first thing that is wrong."""
-    try:
-        return Spec.model_validate(tables)
-    except ValidationError as error:
-        problems = error.errors(include_url=False)
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise SpecError(_explain(problems[0]) + more) from None
-
-
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -322,85 +280,3 @@ def _is_number(value: object) -> bool:
 def _rule(message: str) -> PydanticCustomError:
     # The message goes in as context: braces in it must not be read as a template.
     return PydanticCustomError("rule", "{message}", {"message": message})
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path}: not valid TOML: {error}") from None
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{path}: not a UTF-8 text file (byte {error.start})") from None
-    except OSError as error:
-        raise SpecError(f"{path}: cannot read the spec: {error.strerror}") from None
-    for table, key in _PATH_KEYS:
-        if isinstance(tables.get(table), dict) and isinstance(value := tables[table].get(key), str):
-            tables[table][key] = str(path.parent / Path(value).expanduser())
-    return tables
-
-
-def apply_override(tables: dict[str, Any], override: str) -> None:
-    """Set one `key=value` or `table.key=value` in nested tables; the value is TOML, or else a plain string."""
-    key, equals, text = (part.strip() for part in override.partition("="))
-    if not equals or not text or not all(key.split(".")):
-        raise SpecError(f"--set {override}: must look like key=value or table.key=value")
-    set_key(tables, key, toml_value(text), what=f"--set {override}")
-
-
-def set_key(tables: dict[str, Any], key: str, value: Any, *, what: str) -> None:
-    """Set `table.key` in nested tables, in place; `what` begins the SpecError where a part of it is no table."""
-    names = key.split(".")
-    if tuple(names) in _PATH_KEYS and isinstance(value, str):
-        value = str(Path(value).expanduser())
-    table = tables
-    for depth, name in enumerate(names[:-1], start=1):
-        table = table.setdefault(name, {})
-        if not isinstance(table, dict):
-            raise SpecError(f"{what}: {'.'.join(names[:depth])} is not a table")
-    table[names[-1]] = value
-
-
-def toml_value(text: str) -> Any:
-    """A value as TOML reads it, or else the plain text."""
-    if "\n" in text:  # would let one value define further keys
-        return text
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _explain(problem: ErrorDetails) -> str:
-    """One line for one pydantic error: the key, the value and what was expected."""
-    names = [str(part) for part in problem["loc"]]
-    key = ".".join(names)
-    match problem["type"]:
-        case "rule":
-            return problem["msg"]
-        case "extra_forbidden":
-            return f"{key}: unknown key; {_suggest(names)}"
-        case "model_type":
-            expected = f"must be a table [{key}]" if key else "must be a table"
-        case "path_type":
-            expected = "must be a path"
-        case "value_error":
-            expected = problem["msg"].removeprefix("Value error, ")
-        case _:
-            expected = problem["msg"].replace("Input should be", "must be").replace("Input is", "is")
-    value = repr(problem["input"])
-    return f"{key} = {value if len(value) <= 60 else value[:57] + '...'}: {expected}"
-
-
-def _suggest(names: Sequence[str]) -> str:
-    """The nearest known key: in the same table first, then anywhere, else the list of keys of that table."""
-    known = {table: field.annotation for table, field in Spec.model_fields.items()}
-    tables = {name: kind for name, kind in known.items() if isinstance(kind, type) and issubclass(kind, _Table)}
-    parent, leaf = ".".join(names[:-1]), names[-1]
-    siblings = list(tables[parent].model_fields) if parent in tables else list(known)
-    prefix = f"{parent}." if parent else ""
-    if near := difflib.get_close_matches(leaf, siblings, n=1):
-        return f"did you mean {prefix}{near[0]}?"
-    everywhere = {key: f"{table}.{key}" for table, kind in tables.items() for key in kind.model_fields}
-    if near := difflib.get_close_matches(leaf, everywhere, n=1):
-        return f"did you mean {everywhere[near[0]]}?"
-    return f"known keys: {', '.join(prefix + sibling for sibling in siblings)}"
