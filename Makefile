@@ -28,7 +28,7 @@ test: $(VENV)/.dev-stamp ngspice
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=40
 
 bench: $(VENV)/.dev-stamp $(VENV)/.rivals-stamp ngspice
 	$(PINNED) $(BIN)/python -m pytest tests/benchmarks -m bench -s

@@ -196,6 +196,7 @@ def test_a_verdict_at_level_device_is_of_the_circuit_with_wires_and_transistors(
 SMALL = ("model.tokens=2", "model.channels=4", "model.ffn=4", "feasibility.chips=2", "feasibility.repeats=2")
 
 
+@pytest.mark.slow
 def test_the_verb_gives_a_verdict_and_all_its_reasons(command_line, tmp_path):
     sets = [part for each in SMALL for part in ("--set", each)]
     picture = tmp_path / "budget.png"

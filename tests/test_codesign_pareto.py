@@ -327,6 +327,7 @@ def compared():
         return compare(designs(), ceilings=ceilings, budget=12, seeds=(0, 1))
 
 
+@pytest.mark.slow
 def test_searches_at_equal_cost():
     pytest.importorskip("optuna")
     data = compared()

@@ -32,7 +32,14 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 assert {build.__module__ for build in CASES.values()} == {conformance_elements.__name__, conformance_cells.__name__}
 
 
-every_case = pytest.mark.parametrize("name", CASES)
+def over(names):
+    """Tests over cases; the norm out of transistors, an option that is off by default, takes 45 s to compile."""
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "translinear_norm")) for name in names]
+    )
+
+
+every_case = over(CASES)
 
 
 def covered_classes():
@@ -112,7 +119,7 @@ def test_adjoint_deck_against_ngspice(name):
     assert np.abs(found - case.multipliers).max() < 1e-9 * np.abs(case.multipliers).max()
 
 
-@pytest.mark.parametrize("name", [name for name, build in CASES.items() if build().arrays or name == "instances"])
+@over(name for name, build in CASES.items() if build().arrays or name == "instances")
 def test_local_product_is_the_gradient(name):
     case = built(name)
     lam = {bus: np.zeros(case.flat.shape(bus)) for bus in case.flat.buses}

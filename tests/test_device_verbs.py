@@ -59,6 +59,7 @@ def test_decks_of_a_spec_have_every_wire(settings):
     assert len(wires) > 100
 
 
+@pytest.mark.slow
 def test_diagnose_agrees_with_the_circuit_that_is_not_folded(settings, command_line, monkeypatch):
     """Abscissas of a dense Jacobian of the circuit with its wires, in numpy; behavioral cells, which compile fast."""
     monkeypatch.setattr("analogep.training.problem.DeviceOptions", partial(DeviceOptions, transistors=()))

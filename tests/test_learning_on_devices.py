@@ -382,6 +382,7 @@ def chips():
     return on_devices(circuits, weights, batch, device, keys=KEYS, written=device.written(), estimators=["twin"])
 
 
+@pytest.mark.slow
 def test_badly_written_devices_do_not_spoil_learning_in_place():
     """Programming errors change the loss; the gradient at what was written is as exact as ever."""
     there = chips()["converged"].values[0]

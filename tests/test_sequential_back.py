@@ -165,6 +165,7 @@ def test_the_adjoint_lane_is_a_circuit():
     assert found.error < 1e-9
 
 
+@pytest.mark.slow
 def test_a_lane_learns_on_devices_as_the_parallel_circuit_does():
     """Badly written devices, a converter that reads and one that nudges: the same gradient, rounding and all."""
     model, weights, batch = block("free", **TINY)
@@ -195,6 +196,7 @@ def test_what_a_lane_cannot_do_is_refused():
         Estimators(lane()).run(("asym_ep",), x, theta, 1e-3)
 
 
+@pytest.mark.slow
 def test_compare_on_a_lane(command_line, tmp_path):
     """The verb; BPTT goes through the circuit of all tokens."""
     text = tmp_path / "text.txt"
