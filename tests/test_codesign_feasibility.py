@@ -223,7 +223,7 @@ def test_the_verb_gives_a_verdict_and_all_its_reasons(command_line, tmp_path):
     [
         ("technology.device=memristor", "technology.device"),
         ("technology.gmax=1e-3", "outside 0 ... 4e-05 S"),
-        ("technology.siemens=1e-4", "does not fit a pair of 'reram' devices"),
+        pytest.param("technology.siemens=1e-4", "does not fit a pair of 'reram' devices", marks=pytest.mark.slow),
         ("compile.level=ideal", "use 'parasitic'"),
         ("feasibility.max_latency_per_token=1e-9", "contradicts the rest"),
         ("feasibility.min_cosine=1.5", "feasibility.min_cosine"),

@@ -43,6 +43,7 @@ def compared():
     return compare_circuit(phases("free"), weights, batch, beta=BETA, reference=OracleOptions(steps=300))
 
 
+@pytest.mark.slow
 def test_asym_ep_and_twin_are_exact_on_the_causal_block():
     result = compared()
     assert result.converged

@@ -47,7 +47,9 @@ def attention(kind, level):
 MIXED = [pytest.param("mixed", level, marks=pytest.mark.slow) for level in ("ideal", "parasitic")]
 
 
-@pytest.mark.parametrize(("kind", "level"), [("free", "ideal"), ("free", "parasitic"), *MIXED])
+@pytest.mark.parametrize(
+    ("kind", "level"), [pytest.param("free", "ideal", marks=pytest.mark.slow), ("free", "parasitic"), *MIXED]
+)
 def test_attention_over_weight_scales(kind, level):
     model, weights, batch, phases = attention(kind, level)
     estimators, x, found = Estimators(phases), rails(batch, SCALE.volts), []
@@ -76,7 +78,8 @@ def test_attention_over_weight_scales(kind, level):
     assert (max(found) > 1) == (level == "parasitic"), f"rho over gain: {found}"
 
 
-@pytest.mark.parametrize("kind", [pytest.param("free", marks=pytest.mark.slow), "mixed"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["free", "mixed"])
 def test_attention_as_written_over_weight_scales(kind):
     """F(z) itself: lambda at z by every exact estimator, against the dense transpose of a Jacobian made here."""
     model, weights, batch, _ = attention(kind, "ideal")

@@ -101,6 +101,7 @@ def points(spec):
     return first, others, programs
 
 
+@pytest.mark.slow
 def test_points_share_their_programs_whatever_their_dials_and_devices(points):
     first, others, programs = points
     assert (point.SharedStep.signals._cache_size(), point.SharedStep.angle._cache_size()) == programs
@@ -109,6 +110,7 @@ def test_points_share_their_programs_whatever_their_dials_and_devices(points):
     assert all(0 < cosine < 1 for cosine in cosines)
 
 
+@pytest.mark.slow
 def test_the_same_circuit_in_other_units(points):
     """Conductances times k: the same voltages, 1/k times the time, and k times the power of what carries current."""
     reram, capacitor = points[1]["reram"], points[1]["capacitor"]
@@ -120,6 +122,7 @@ def test_the_same_circuit_in_other_units(points):
     assert capacitor["power"] < k * reram["power"]  # without the reram's 1 uS of gmin less than that
 
 
+@pytest.mark.slow
 def test_the_smallest_margin_binds(points, spec):
     for found in points[1].values():
         margins = {name.removeprefix("margin_"): value for name, value in found.items() if name.startswith("margin_")}
@@ -134,6 +137,7 @@ def test_the_smallest_margin_binds(points, spec):
     assert eased["margin_cosine"] == pytest.approx(wanted)
 
 
+@pytest.mark.slow
 def test_a_circuit_that_does_not_settle_has_no_margin(spec):
     found = point.measure(spec(*FIRST, "phases.horizon=0.01"))
     assert set(found) == {"residual", "converged"}
@@ -145,10 +149,10 @@ def test_a_circuit_that_does_not_settle_has_no_margin(spec):
     [
         ("compile.level=ideal", "a map needs 'parasitic'"),
         ("feasibility.max_latency_per_token=1e-12", "contradicts the rest"),
-        ("technology.siemens=1e-3", "does not fit a pair"),
+        pytest.param("technology.siemens=1e-3", "does not fit a pair", marks=pytest.mark.slow),
     ],
 )
-def test_a_point_that_cannot_be_is_refused(spec, points, setting, words):
+def test_a_point_that_cannot_be_is_refused(spec, setting, words):
     with pytest.raises(SpecError, match=words):
         point.measure(spec(*FIRST, setting))
 

@@ -113,7 +113,7 @@ MUTATIONS = {
 }
 
 
-ALWAYS = 3
+ALWAYS = 1
 """Mutations of the default suite; the others run with `-m slow`."""
 
 

@@ -92,8 +92,17 @@ def kept(name: str, results, part: dict) -> np.ndarray:
 LIMITS = {"op": 1e-6, "dc": 1e-6, "ac": 1e-6, "tran": 1e-4}
 
 
+# decks whose programs take more than ten seconds to compile
+LONG = {
+    "attention_block", "bjt_amplifier", "bridge_rectifier", "cmos_inverter_chain", "controlled_sources", "diode_clamp",
+    "gilbert_cell", "ring_oscillator", "softmax_cell",
+}  # fmt: skip
+
+
 @pytest.mark.usefixtures("quick_compilation")
-@pytest.mark.parametrize("deck", DECKS, ids=lambda deck: deck.stem)
+@pytest.mark.parametrize(
+    "deck", [pytest.param(deck, id=deck.stem, marks=[pytest.mark.slow] * (deck.stem in LONG)) for deck in DECKS]
+)
 def test_our_simulator_gives_the_golden_results(deck):
     """Voltages and currents to 1e-6, waveforms to 1e-4 of full scale, noise to 1 %; measures like their analysis."""
     file = read(deck)

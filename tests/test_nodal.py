@@ -70,7 +70,7 @@ DECKS = {
 }
 
 
-@pytest.mark.parametrize("name", DECKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "active")) for name in DECKS])
 def test_every_analysis_agrees_with_ngspice(name):
     result = simulate_deck(read(DECKS[name]), "both")
     kinds = [agreement.kind for agreement in result.agreements]
