@@ -1,6 +1,9 @@
 """Benchmarks print one table of ratios at the end; they judge nothing by themselves."""
 
+import jax
 import pytest
+
+jax.config.update("jax_enable_compilation_cache", False)  # compiling is part of what some of them measure
 
 ROWS: list[tuple[str, str, str, str]] = []
 
